@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` runs the main job on made-up data, `make test` passes the tests.
+PY ?= python3
+V  ?= .venv
+B  := $(V)/bin
+
+.PHONY: setup demo test check format lock clean
+
+setup: $(V)/.done
+# torch is installed first and pinned, so that nothing later pulls another build of it (docs/decisions/0002).
+$(V)/.done: requirements/dev.lock pyproject.toml
+	$(PY) -m venv $(V)
+	$(B)/pip install -q torch==2.13.0
+	$(B)/pip install -q --require-hashes --no-deps -r requirements/dev.lock
+	$(B)/pip install -q --no-deps --no-build-isolation -e .
+	$(B)/pip check
+	touch $@
+
+demo: setup
+	$(B)/frugalseg demo --out demo --overwrite
+
+test: setup
+	$(B)/python -m pytest -q
+
+check: setup
+	$(B)/ruff format --check src tests
+	$(B)/ruff check src tests
+	$(B)/mypy
+	$(B)/python -m pytest -q tests/test_import_direction.py
+
+format: setup
+	$(B)/ruff format src tests
+	$(B)/ruff check --fix src tests
+
+# Needs uv. torch stays out of the lock on purpose: with hashes pip would choose another build of it.
+lock:
+	links="$${PIP_FIND_LINKS:-$$($(B)/pip config get global.find-links)}"; \
+	uv pip compile $${links:+-f "$$links"} --generate-hashes --no-header --no-annotate --no-emit-package torch \
+	  --python-version 3.11 requirements/core.in requirements/dev.in -o requirements/dev.lock
+	! grep -qE '^(nvidia|cuda|triton)' requirements/dev.lock
+
+clean:
+	rm -rf $(V) demo

@@ -1,0 +1,164 @@
+"""Reading a recipe, applying `--set a.b=c`, and telling mistakes with the key that was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from frugalseg.config.schema import Config
+from frugalseg.data.augment import PRESETS
+from frugalseg.errors import ConfigError, did_you_mean
+from frugalseg.files import read_text
+
+MAX_BYTES = 2**20
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that are shipped."""
+    folder = resources.files("frugalseg") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """Return a shipped recipe's file.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    known = recipe_names()
+    if name not in known:
+        raise ConfigError(
+            f"there is no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}", "--method"
+        )
+    return (resources.files("frugalseg") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe by name, or a YAML file, and apply overrides such as "training.steps=100".
+
+    Raises:
+        ConfigError: The file is no YAML object, a key does not exist, or a value cannot be; the first three
+            mistakes in one line, with the nearest key.
+    """
+    where: str | Path = recipe
+    if isinstance(recipe, Path):
+        content = parse_yaml(read_text(recipe, MAX_BYTES), recipe)
+    else:
+        content = parse_yaml(recipe_text(recipe), recipe)
+    if not isinstance(content, dict):
+        raise ConfigError("holds no settings (a YAML object was expected)", where)
+    _expand_preset(content)
+    for override in overrides:
+        _set(content, override)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Config), where if not overrides else f"{where} with --set") from error
+
+
+def save_config(config: Config) -> str:
+    """Return the configuration as YAML, every setting written out."""
+    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
+
+
+def parse_yaml(text: str, where: str | Path) -> Any:
+    """Parse YAML without anchors (which can grow without bound) and without tags.
+
+    Raises:
+        ConfigError: It is not YAML; names the line.
+    """
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError("uses a YAML alias (*name), which is not allowed; write the value out", where)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(
+            f"is not valid YAML{line}: {getattr(error, 'problem', None) or 'malformed'}", where
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"is not valid YAML: {error}", where) from error
+
+
+def _expand_preset(content: dict[str, Any]) -> None:
+    """Replace `augment: strong` by the preset's settings, so that single ones can be set."""
+    name = content.get("augment")
+    if isinstance(name, str):
+        if name not in PRESETS:
+            raise ConfigError(f"there is no preset {name!r}.{did_you_mean(name, PRESETS)}", "augment")
+        content["augment"] = PRESETS[name].model_dump(mode="json")
+
+
+def _set(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"{override!r} is not of the form key=value, e.g. training.steps=100", "--set")
+    value = parse_yaml(text, f"--set {key}")
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        value = float(value)  # YAML 1.1 takes 1e-3 for text
+    place = content
+    for part in parts[:-1]:
+        inner = place.setdefault(part, {})
+        if inner is None:
+            inner = place[part] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{part!r} in {key!r} is a single value and has no settings inside", "--set")
+        place = inner
+    place[parts[-1]] = value
+    _expand_preset(content)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Turn pydantic's report into one line: key, what was found, what is allowed, what was probably meant."""
+    lines = []
+    problems = error.errors()
+    for problem in problems[:3]:
+        path = [str(part) for part in problem["loc"]]
+        key = ".".join(_without_tags(path))
+        if problem["type"] == "extra_forbidden":
+            siblings = _siblings(model, path)
+            near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
+            hint = (
+                f"; did you mean {'.'.join([*_without_tags(path)[:-1], near[0]])!r}?"
+                if near
+                else (f"; there are: {', '.join(siblings)}" if siblings else "")
+            )
+            lines.append(f"unknown key {key!r}{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{key!r} is missing")
+        else:
+            given = problem.get("input")
+            shown = "" if isinstance(given, dict | BaseModel) else f" (found {str(given)[:60]!r})"
+            message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            lines.append(f"{key or 'settings'}: {message}{shown}")
+    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    return "; ".join(lines) + more
+
+
+def _without_tags(path: list[str]) -> list[str]:
+    """Drop what pydantic adds for unions: the task's kind after its name in `auxiliary`, type names, indices."""
+    return [part for part in path if not part.startswith(("constrained-", "literal[", "tuple[", "function-"))]
+
+
+def _siblings(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Return the keys that exist where the unknown one stands."""
+    current: Any = model
+    for part in path[:-1]:
+        fields = getattr(current, "model_fields", {})
+        if part in fields:
+            current = fields[part].annotation
+            arguments = [a for a in getattr(current, "__args__", ()) if isinstance(a, type) and a is not type(None)]
+            models = [a for a in arguments if issubclass(a, BaseModel)]
+            if models and not hasattr(current, "model_fields"):
+                current = models[0]
+    return sorted(getattr(current, "model_fields", {}))

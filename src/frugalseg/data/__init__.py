@@ -1,0 +1,1 @@
+"""From files on disk to numbered samples: manifest, checks, preparation, store, patches."""

@@ -1,0 +1,273 @@
+"""Augmentation: the parameters are drawn first, from the sample's own generator, then applied.
+
+Presets: `published` (Iwasawa et al. 2020: flips, intensity shift of 0.1, isotropic scaling by 0.9 to 1.1) and
+`strong` (the probabilities and ranges of nnU-Net, Isensee et al. 2021, supplementary note 4). Each operation has
+a probability and a range; 0 switches it off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from scipy import ndimage
+from torch.nn import functional
+
+from frugalseg.settings import Settings
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+Generator = np.random.Generator
+
+
+class AugmentSettings(Settings):
+    """What happens to a training crop, how often, and how much."""
+
+    mirror: Probability = 0.5
+    """Chance of a flip along each of the mirror axes."""
+    rotate: Probability = 0.2
+    """Chance of a rotation."""
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 30.0
+    """Largest angle about each axis, in degrees."""
+    scale: Probability = 0.2
+    """Chance of isotropic scaling."""
+    scale_range: Range = (0.7, 1.4)
+    """Factor by which the anatomy grows."""
+    noise: Probability = 0.1
+    """Chance of Gaussian noise."""
+    noise_variance: Range = (0.0, 0.1)
+    """Its variance, in units of the normalised image."""
+    blur: Probability = 0.2
+    """Chance of Gaussian blur; each channel then takes part with chance 0.5."""
+    blur_sigma: Range = (0.5, 1.0)
+    """Its standard deviation in voxels."""
+    shift: Probability = 0.0
+    """Chance of adding a constant to each channel."""
+    shift_range: Range = (-0.1, 0.1)
+    """That constant."""
+    gain: Probability = 0.15
+    """Chance of multiplying all intensities."""
+    gain_range: Range = (0.75, 1.25)
+    """That factor."""
+    contrast: Probability = 0.15
+    """Chance of scaling each channel about its mean, clipped to its own range."""
+    contrast_range: Range = (0.75, 1.25)
+    """That factor."""
+    low_resolution: Probability = 0.25
+    """Chance of down- and up-sampling; each channel then takes part with chance 0.5."""
+    low_resolution_range: Range = (0.5, 1.0)
+    """Factor on the number of voxels a side."""
+    gamma: Probability = 0.3
+    """Chance of a gamma curve on each channel's own range, mean and deviation kept."""
+    inverted_gamma: Probability = 0.1
+    """Chance of the same on the negated channel."""
+    gamma_range: Range = (0.7, 1.5)
+    """The exponent."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> AugmentSettings:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and not value[0] <= value[1]:
+                raise ValueError(f"{name}: the lower end {value[0]:g} is above the upper end {value[1]:g}")
+        for name in ("scale_range", "low_resolution_range", "gamma_range"):
+            if getattr(self, name)[0] <= 0:
+                raise ValueError(f"{name} must be above 0")
+        return self
+
+
+OFF = AugmentSettings(
+    **dict.fromkeys(
+        (
+            "mirror",
+            "rotate",
+            "scale",
+            "noise",
+            "blur",
+            "shift",
+            "gain",
+            "contrast",
+            "low_resolution",
+            "gamma",
+            "inverted_gamma",
+        ),
+        0.0,
+    )
+)
+PUBLISHED = OFF.model_copy(
+    update={"mirror": 0.5, "shift": 1.0, "scale": 1.0, "scale_range": (0.9, 1.1)},
+)
+STRONG = AugmentSettings()
+PRESETS = {"none": OFF, "published": PUBLISHED, "strong": STRONG}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The drawn parameters of one sample. None or an empty tuple: the operation is left out.
+
+    `matrix` (3, 3) takes a step in voxels inside the crop to the step in voxels in the source.
+    """
+
+    flips: tuple[int, ...]
+    matrix: NDArray[np.float64] | None
+    shift: NDArray[np.float32] | None
+    noise: tuple[float, int] | None
+    blur: tuple[float, ...]
+    gain: float
+    contrast: NDArray[np.float32] | None
+    low_resolution: tuple[float, ...]
+    gamma: NDArray[np.float32] | None
+    inverted_gamma: NDArray[np.float32] | None
+
+
+def draw(
+    generator: Generator,
+    settings: AugmentSettings,
+    channels: int,
+    spacing: tuple[float, float, float],
+    mirror_axes: tuple[int, ...],
+) -> Draw:
+    """Draw one sample's parameters. The generator moves on by what is switched on, nothing else."""
+
+    def happens(chance: float) -> bool:
+        return chance > 0 and generator.random() < chance
+
+    def each(limits: Range) -> NDArray[np.float32]:
+        return generator.uniform(*limits, size=channels).astype(np.float32)
+
+    flips = tuple(axis for axis in mirror_axes if happens(settings.mirror))
+    angles = (
+        generator.uniform(-1, 1, 3) * np.deg2rad(settings.rotate_degrees)
+        if happens(settings.rotate)
+        else np.zeros(3)
+    )
+    factor = generator.uniform(*settings.scale_range) if happens(settings.scale) else 1.0
+    noise = None
+    if happens(settings.noise):
+        noise = (float(np.sqrt(generator.uniform(*settings.noise_variance))), int(generator.integers(2**63)))
+    blur: tuple[float, ...] = ()
+    if happens(settings.blur):
+        blur = tuple(float(s) for s in np.where(generator.random(channels) < 0.5, each(settings.blur_sigma), 0))
+    gain = float(generator.uniform(*settings.gain_range)) if happens(settings.gain) else 1.0
+    contrast = each(settings.contrast_range) if happens(settings.contrast) else None
+    low: tuple[float, ...] = ()
+    if happens(settings.low_resolution):
+        low = tuple(
+            float(s) for s in np.where(generator.random(channels) < 0.5, each(settings.low_resolution_range), 1)
+        )
+    return Draw(
+        flips=flips,
+        matrix=_matrix(angles, factor, spacing),
+        shift=each(settings.shift_range) if happens(settings.shift) else None,
+        noise=noise,
+        blur=blur,
+        gain=gain,
+        contrast=contrast,
+        low_resolution=low,
+        inverted_gamma=each(settings.gamma_range) if happens(settings.inverted_gamma) else None,
+        gamma=each(settings.gamma_range) if happens(settings.gamma) else None,
+    )
+
+
+def _matrix(
+    angles: NDArray[np.float64], factor: float, spacing: tuple[float, float, float]
+) -> NDArray[np.float64] | None:
+    """Rotation about the three axes, in millimetres, then scaling, as a map of voxel steps."""
+    if factor == 1.0 and not angles.any():
+        return None
+    rotation = np.eye(3)
+    for axis, angle in enumerate(angles):
+        one, two = (other for other in range(3) if other != axis)
+        turn = np.eye(3)
+        turn[one, one] = turn[two, two] = np.cos(angle)
+        turn[one, two], turn[two, one] = -np.sin(angle), np.sin(angle)
+        rotation = rotation @ turn
+    size = np.array(spacing)
+    # A factor above 1 enlarges the anatomy: the crop then sees a smaller part of the source.
+    return np.asarray(rotation * size[None, :] / size[:, None] / factor)
+
+
+def reach(matrix: NDArray[np.float64] | None, crop: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the sides in voxels of the source box that a transformed crop needs, of the crop's parity."""
+    if matrix is None:
+        return crop
+    half = np.abs(matrix) @ ((np.array(crop) - 1) / 2)
+    sides = [crop_side + 2 * int(np.ceil(h - (crop_side - 1) / 2)) for h, crop_side in zip(half, crop)]
+    return max(1, sides[0]), max(1, sides[1]), max(1, sides[2])
+
+
+def resample(
+    source: NDArray[np.float32], matrix: NDArray[np.float64], crop: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Sample (channel, x, y, z) trilinearly at the transformed voxels of a crop about the source's centre.
+
+    Outside the source every channel is 0.
+    """
+    axes = [torch.arange(side, dtype=torch.float32) - (side - 1) / 2 for side in crop]
+    steps = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    places = steps @ torch.from_numpy(matrix.T.astype(np.float32))
+    # grid_sample wants (z, y, x) in [-1, 1] from the first to the last voxel's centre.
+    half = torch.tensor([max(side - 1, 1) / 2 for side in source.shape[1:]])
+    grid = (places / half).flip(-1)[None]
+    sampled = functional.grid_sample(torch.from_numpy(source)[None], grid, "bilinear", "zeros", True)
+    return np.asarray(sampled[0].numpy())
+
+
+def intensities(image: NDArray[np.float32], drawn: Draw) -> NDArray[np.float32]:
+    """Apply the drawn intensity changes to a crop (channel, x, y, z); the array may be changed in place."""
+    if drawn.noise is not None:
+        deviation, seed = drawn.noise
+        generator = np.random.Generator(np.random.Philox(seed))
+        image = image + generator.standard_normal(image.shape, dtype=np.float32) * np.float32(deviation)
+    for channel, sigma in enumerate(drawn.blur):
+        if sigma > 0:
+            image[channel] = ndimage.gaussian_filter(image[channel], sigma, truncate=3.0)
+    if drawn.gain != 1.0:
+        image = image * np.float32(drawn.gain)
+    if drawn.contrast is not None:
+        image = _contrast(image, drawn.contrast)
+    for channel, factor in enumerate(drawn.low_resolution):
+        if factor < 1:
+            image[channel] = _low_resolution(image[channel], factor)
+    if drawn.inverted_gamma is not None:
+        image = -_gamma(-image, drawn.inverted_gamma)
+    if drawn.gamma is not None:
+        image = _gamma(image, drawn.gamma)
+    if drawn.shift is not None:
+        image = image + drawn.shift[:, None, None, None]
+    return image
+
+
+def flip(array: NDArray[Any], flips: tuple[int, ...]) -> NDArray[Any]:
+    """Mirror (channel, x, y, z) along the drawn axes."""
+    return np.ascontiguousarray(np.flip(array, tuple(axis + 1 for axis in flips))) if flips else array
+
+
+def _contrast(image: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    mean = image.mean(axis=(1, 2, 3), keepdims=True)
+    low, high = image.min(axis=(1, 2, 3), keepdims=True), image.max(axis=(1, 2, 3), keepdims=True)
+    return np.asarray(((image - mean) * factors[:, None, None, None] + mean).clip(low, high))
+
+
+def _gamma(image: NDArray[np.float32], exponents: NDArray[np.float32]) -> NDArray[np.float32]:
+    axes = (1, 2, 3)
+    low = image.min(axis=axes, keepdims=True)
+    span = np.maximum(image.max(axis=axes, keepdims=True) - low, np.float32(1e-7))
+    mean, deviation = image.mean(axis=axes, keepdims=True), image.std(axis=axes, keepdims=True)
+    curved = ((image - low) / span) ** exponents[:, None, None, None] * span + low
+    curved -= curved.mean(axis=axes, keepdims=True)
+    curved *= deviation / np.maximum(curved.std(axis=axes, keepdims=True), np.float32(1e-7))
+    return np.asarray(curved + mean)
+
+
+def _low_resolution(channel: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    small = [max(1, round(side * factor)) for side in channel.shape]
+    voxels = torch.from_numpy(np.ascontiguousarray(channel))[None, None]
+    shrunk = functional.interpolate(voxels, small, mode="nearest-exact")
+    return np.asarray(
+        functional.interpolate(shrunk, channel.shape, mode="trilinear", align_corners=False)[0, 0].numpy()
+    )

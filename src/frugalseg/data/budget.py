@@ -1,0 +1,145 @@
+"""Which labels a run may read. Everything else that has a label is used as if it had none.
+
+`labels=N` takes the first N of a seeded permutation of the labelled training cases, so budgets nest: the 3 are
+within the 6, the 6 within the 12. N counts every label that is read, those for choosing a checkpoint included.
+Cases of one patient (`groups`) stay together: the permutation is one of patients, and N must end with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frugalseg.data.manifest import Case, Manifest
+from frugalseg.errors import DataError, UserError, did_you_mean
+from frugalseg.files import hash_value, read_text
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the cases that train with their label, choose the checkpoint, or train without a label."""
+
+    labelled: tuple[str, ...]
+    validation: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    rule: str
+
+    @property
+    def readable(self) -> frozenset[str]:
+        """The cases whose labels may be opened."""
+        return frozenset(self.labelled) | frozenset(self.validation)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, with a hash of them."""
+        value: dict[str, Any] = {
+            "format_version": 1,
+            "rule": self.rule,
+            "labels_read": len(self.readable),
+            "labelled": list(self.labelled),
+            "validation": list(self.validation),
+            "unlabelled": list(self.unlabelled),
+        }
+        return {**value, "sha256": hash_value(value)}
+
+    @staticmethod
+    def from_json(value: dict[str, Any], where: Path) -> Split:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: The names do not have the hash that was written with them.
+        """
+        content = {key: item for key, item in value.items() if key != "sha256"}
+        if value.get("sha256") != hash_value(content):
+            raise DataError("was changed after it was written (its hash does not match)", where)
+        return Split(
+            tuple(value["labelled"]), tuple(value["validation"]), tuple(value["unlabelled"]), str(value["rule"])
+        )
+
+
+def make_split(
+    manifest: Manifest,
+    labels: int | None = None,
+    seed: int = 0,
+    named: Sequence[str] | None = None,
+    validation: int = 0,
+) -> Split:
+    """Choose the cases whose labels a run reads.
+
+    Args:
+        manifest: The data set.
+        labels: Size of the budget; None for every labelled case.
+        seed: Seed of the permutation (`--label-seed`).
+        named: The cases themselves, instead of a number.
+        validation: How many of the budget's last cases choose the checkpoint instead of training.
+
+    Raises:
+        UserError: The budget is empty, larger than the labelled cases, splits a patient, or leaves none to train.
+        DataError: A name is not that of a labelled training case.
+    """
+    available = [case for case in manifest.labelled if case.name not in manifest.validation]
+    if not manifest.labelled:
+        raise DataError("no training case has a label; at least one is needed", manifest.folder)
+    if named is not None:
+        chosen = _named(manifest, named)
+        rule = f"{len(chosen)} cases named by the user"
+    elif labels is None:
+        chosen = [case.name for case in available]
+        rule = f"all {len(chosen)} labelled cases"
+    else:
+        chosen = _first(available, labels, seed)
+        rule = f"the first {labels} of {len(available)} labelled cases, permuted with seed {seed}"
+    fixed = [name for name in manifest.validation if labels is None and named is None]
+    if validation < 0 or validation >= len(chosen):
+        raise UserError(
+            f"{validation} validation cases out of a budget of {len(chosen)} leave none to train on", "validation"
+        )
+    held = chosen[len(chosen) - validation :] + fixed
+    training = chosen[: len(chosen) - validation]
+    read = {*training, *held}
+    hidden = [case.name for case in manifest.training if case.name not in read]
+    return Split(tuple(training), tuple(held), tuple(hidden), rule)
+
+
+def read_names(path: Path) -> list[str]:
+    """Read case names from a text file, one a line; empty lines and lines that start with # do not count."""
+    lines = (line.strip() for line in read_text(path).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _first(cases: Sequence[Case], labels: int, seed: int) -> list[str]:
+    if not 1 <= labels <= len(cases):
+        raise UserError(f"{labels} labels were asked for; choose 1 to {len(cases)} (labelled cases)", "--labels")
+    groups: dict[str, list[str]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case.name)
+    generator = np.random.Generator(np.random.Philox(key=[seed, 0x6C6162656C]))
+    patients = sorted(groups)
+    chosen: list[str] = []
+    sizes = [0]
+    for index in generator.permutation(len(patients)):
+        chosen += groups[patients[index]]
+        sizes.append(len(chosen))
+        if len(chosen) == labels:
+            return chosen
+        if len(chosen) > labels:
+            break
+    smaller = f"{sizes[-2]} or " if sizes[-2] else ""
+    raise UserError(
+        f"{labels} labels would split the cases of one patient (groups); choose {smaller}{sizes[-1]}", "--labels"
+    )
+
+
+def _named(manifest: Manifest, named: Sequence[str]) -> list[str]:
+    labelled = [case.name for case in manifest.labelled]
+    for name in named:
+        if name not in labelled:
+            raise DataError(
+                f"{name!r} is not a labelled training case.{did_you_mean(name, labelled)}", "--labelled"
+            )
+    if not named or len(set(named)) < len(named):
+        raise DataError("needs at least one case, and none twice", "--labelled")
+    return list(named)

@@ -1,0 +1,179 @@
+"""A data set on disk: which cases there are, what each is for, and what its labels mean.
+
+Layout of the Medical Segmentation Decathlon: `dataset.json` with "modality", "labels", "training" and "test",
+images 3D or 4D with channels last. It may add "regions", "regions_class_order" and "groups" (case to patient).
+A training entry with a label is labelled; every other image in imagesTr or imagesUn is unlabelled.
+
+The manifest knows the images of the test cases and not their labels: those paths are made in one place only,
+`test_labels`, which nothing but `evaluate` calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frugalseg.data.readers import case_name, is_image
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import DataError
+from frugalseg.files import read_json_object
+
+MAX_CASES = 100_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image, and its label map if it has one. `group` is the patient; by default the case itself."""
+
+    name: str
+    image: Path
+    label: Path | None
+    group: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set: `training` holds labelled and unlabelled cases by name, `test` cases never have a label here."""
+
+    folder: Path
+    name: str
+    channels: tuple[str, ...]
+    scheme: LabelScheme
+    training: tuple[Case, ...]
+    test: tuple[Case, ...]
+    validation: tuple[str, ...] = ()
+    licence: str = ""
+    missing: tuple[Path, ...] = field(default=(), compare=False)
+
+    @property
+    def labelled(self) -> tuple[Case, ...]:
+        """The training cases that have a label map."""
+        return tuple(case for case in self.training if case.label is not None)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `folder`/dataset.json and find the images beside it.
+
+    Raises:
+        DataError: There is no such folder or file, it is malformed, names the same case twice, names a file
+            outside the folder, or leaves no training image.
+    """
+    if not folder.is_dir():
+        raise DataError("is not a folder; expected a data set with dataset.json, imagesTr and labelsTr", folder)
+    path = folder / "dataset.json"
+    if not path.exists():
+        raise DataError("has no dataset.json (layout of the Medical Segmentation Decathlon)", folder)
+    content = read_json_object(path)
+    channels = _channels(content, path)
+    groups = content.get("groups") or {}
+    if not isinstance(groups, dict):
+        raise DataError("groups must be an object of case names and patients", path)
+    training = _training(folder, content, groups, path)
+    test = _test(folder, content, groups, path)
+    if not training:
+        raise DataError("names no training image, and imagesTr and imagesUn hold none", path)
+    known = {case.name for case in training}
+    both = known & {case.name for case in test}
+    if both:
+        raise DataError(f"case {sorted(both)[0]!r} is both a training and a test case", path)
+    strangers = sorted(set(groups) - known - {case.name for case in test})
+    if strangers:
+        raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set", path)
+    validation = tuple(str(name) for name in content.get("validation") or ())
+    if not set(validation) <= {case.name for case in training if case.label is not None}:
+        raise DataError("validation may name labelled training cases only", path)
+    every = [*training, *test]
+    missing = [p for case in every for p in (case.image, case.label) if p is not None and not p.is_file()]
+    return Manifest(
+        folder=folder,
+        name=str(content.get("name") or folder.resolve().name),
+        channels=channels,
+        scheme=LabelScheme.from_json(content, str(path)),
+        training=training,
+        test=test,
+        validation=validation,
+        licence=str(content.get("licence") or content.get("license") or ""),
+        missing=tuple(missing),
+    )
+
+
+def require_files(manifest: Manifest) -> None:
+    """Refuse a data set that names files which are not there.
+
+    Raises:
+        DataError: Names the first missing file and how many there are.
+    """
+    if manifest.missing:
+        more = f" ({len(manifest.missing)} such files in all)" if len(manifest.missing) > 1 else ""
+        raise DataError(f"is named in dataset.json but does not exist{more}", manifest.missing[0])
+
+
+def test_labels(folder: Path) -> Path:
+    """Return the folder of the test cases' labels. Only `evaluate` may call this (the test lock)."""
+    return folder / "labelsTs"
+
+
+def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    channels = content.get("modality") or content.get("channel_names")
+    if not isinstance(channels, dict) or not channels:
+        raise DataError('has no "modality", an object such as {"0": "MRI"}', path)
+    if sorted(channels) != sorted(str(index) for index in range(len(channels))):
+        raise DataError(f'"modality" must number its channels 0 to {len(channels) - 1}', path)
+    names = tuple(str(channels[str(index)]) for index in range(len(channels)))
+    if len(set(names)) < len(names):
+        raise DataError(f'"modality" names a channel twice: {", ".join(names)}', path)
+    return names
+
+
+def _inside(folder: Path, entry: Any, path: Path) -> Path:
+    """Turn an entry of dataset.json into a path below the data folder."""
+    if not isinstance(entry, str) or not entry or "\0" in entry or len(entry) > 4096:
+        raise DataError(f"a file name was expected, not {str(entry)[:60]!r}", path)
+    relative = Path(entry)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise DataError(f"{entry!r} leaves the data folder", path)
+    return folder / relative
+
+
+def _entries(content: dict[str, Any], key: str, path: Path) -> list[Any]:
+    entries = content.get(key) or []
+    if not isinstance(entries, list) or len(entries) > MAX_CASES:
+        raise DataError(f'"{key}" must be a list of at most {MAX_CASES} entries', path)
+    return entries
+
+
+def _training(folder: Path, content: dict[str, Any], groups: dict[str, Any], path: Path) -> tuple[Case, ...]:
+    cases: dict[str, Case] = {}
+    for entry in _entries(content, "training", path):
+        pair = {"image": entry} if isinstance(entry, str) else entry
+        if not isinstance(pair, dict) or "image" not in pair:
+            raise DataError('an entry of "training" needs an "image", and a "label" if it has one', path)
+        image = _inside(folder, pair["image"], path)
+        label = _inside(folder, pair["label"], path) if pair.get("label") else None
+        _add(cases, image, label, groups, path)
+    for sub in ("imagesTr", "imagesUn"):
+        for image in sorted((folder / sub).glob("*")) if (folder / sub).is_dir() else ():
+            if is_image(image) and not any(case.image == image for case in _same(cases, image)):
+                _add(cases, image, None, groups, path)
+    return tuple(cases[name] for name in sorted(cases))
+
+
+def _test(folder: Path, content: dict[str, Any], groups: dict[str, Any], path: Path) -> tuple[Case, ...]:
+    cases: dict[str, Case] = {}
+    for entry in _entries(content, "test", path):
+        image = entry.get("image") if isinstance(entry, dict) else entry
+        _add(cases, _inside(folder, image, path), None, groups, path)
+    return tuple(cases[name] for name in sorted(cases))
+
+
+def _same(cases: dict[str, Case], image: Path) -> list[Case]:
+    found = cases.get(case_name(image))
+    return [] if found is None else [found]
+
+
+def _add(cases: dict[str, Case], image: Path, label: Path | None, groups: dict[str, Any], path: Path) -> None:
+    name = case_name(image)
+    if name in cases:
+        raise DataError(f"case {name!r} appears twice ({cases[name].image.name} and {image.name})", path)
+    cases[name] = Case(name, image, label, str(groups.get(name, name)))

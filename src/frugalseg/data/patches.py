@@ -1,0 +1,215 @@
+"""Numbered training samples: sample n of a run is a pure function of (seed, n).
+
+A step takes `labelled` samples from the labelled cases and `unlabelled` ones from the others, in this order, so
+the two kinds have fixed places in a batch. Each kind goes through its cases in a new random order every round.
+Whoever asks for a sample, in whatever process and order, gets the same arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from frugalseg.data import augment
+from frugalseg.data.augment import AugmentSettings
+from frugalseg.data.store import ArrayCache, StoredCase
+from frugalseg.errors import UserError
+from frugalseg.settings import Settings
+
+Crop = tuple[int, int, int]
+Target = Callable[[NDArray[np.uint8], tuple[float, float, float]], dict[str, NDArray[Any]]]
+
+
+class SamplingSettings(Settings):
+    """Which samples make a step."""
+
+    labelled: Annotated[int, Field(ge=1)] = 2
+    """Labelled crops in a step."""
+    unlabelled: Annotated[int, Field(ge=0)] = 0
+    """Unlabelled crops in a step; the methods named ss... use as many as labelled ones."""
+    mix: Literal["fixed", "published"] = "fixed"
+    """`fixed`: these numbers in every step. `published`: all samples of a step are drawn uniformly over all
+    volumes, labelled or not (Iwasawa et al. 2020), so that few steps see a label when labels are few."""
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of labelled crops that are centred on a voxel of a randomly chosen structure."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One crop. `weight` (1, x, y, z) is 0 where nothing may be learnt from `target`; see DESIGN "One mask".
+
+    `key` seeds whatever the network draws for this sample (dropout, negatives).
+    """
+
+    image: NDArray[np.float32]
+    target: NDArray[np.uint8]
+    weight: NDArray[np.uint8]
+    key: int
+    case: int
+    extra: dict[str, NDArray[Any]]
+
+
+class Samples:
+    """The samples of a run, by number.
+
+    Args:
+        cases: Labelled cases first, then unlabelled ones.
+        labelled: How many of `cases` are labelled.
+        crop: Sides of a crop in voxels.
+        groups: Number of target groups R (label scheme).
+        classes: Number of classes K of a group.
+        sampling: Which samples make a step.
+        augmentation: What happens to them.
+        mirror_axes: Axes along which crops may be flipped.
+        seed: The run's seed.
+        targets: Further targets of the auxiliary tasks, from (label, spacing in mm).
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[StoredCase],
+        labelled: int,
+        crop: Crop,
+        groups: int,
+        classes: int,
+        sampling: SamplingSettings,
+        augmentation: AugmentSettings,
+        mirror_axes: tuple[int, ...],
+        seed: int,
+        targets: Sequence[Target] = (),
+    ) -> None:
+        if sampling.unlabelled and sampling.mix == "fixed" and labelled == len(cases):
+            raise UserError("there is no unlabelled volume; set sampling.unlabelled=0", "sampling.unlabelled")
+        self.cases = tuple(cases)
+        self.labelled = labelled
+        self.crop = crop
+        self.groups, self.classes = groups, classes
+        self.sampling = sampling
+        self.augmentation = augmentation
+        self.mirror_axes = mirror_axes
+        self.seed = seed
+        self.targets = tuple(targets)
+        self._arrays = ArrayCache()
+        self._points: dict[int, NDArray[np.int32]] = {}
+
+    @property
+    def per_step(self) -> int:
+        """Samples in a step."""
+        return self.sampling.labelled + self.sampling.unlabelled
+
+    def choose(self, number: int) -> int:
+        """Return the index of the case that sample `number` is cut from."""
+        step, slot = divmod(number, self.per_step)
+        if self.sampling.mix == "published":
+            return self._turn(number, 0, len(self.cases), stream=2)
+        if slot < self.sampling.labelled:
+            return self._turn(step * self.sampling.labelled + slot, 0, self.labelled, stream=0)
+        draw = step * self.sampling.unlabelled + slot - self.sampling.labelled
+        return self._turn(draw, self.labelled, len(self.cases), stream=1)
+
+    def _turn(self, draw: int, first: int, stop: int, stream: int) -> int:
+        """Case of the draw-th turn: every round visits all cases once, in an order of its own."""
+        round_, place = divmod(draw, stop - first)
+        order = self._generator(round_, 1 + stream).permutation(stop - first)
+        return first + int(order[place])
+
+    def _generator(self, number: int, stream: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self.seed, stream], counter=[0, 0, 0, number]))
+
+    def __getitem__(self, number: int) -> Sample:
+        """Cut, augment and return sample `number`."""
+        index = self.choose(number)
+        case = self.cases[index]
+        generator = self._generator(number, 0)
+        key = int(generator.integers(2**31))
+        drawn = augment.draw(generator, self.augmentation, len(case.background), case.spacing, self.mirror_axes)
+        box = augment.reach(drawn.matrix, self.crop)
+        start = self._start(generator, index, box)
+        labelled = index < self.labelled
+        background = np.array(case.background, np.float32)[:, None, None, None]
+        inside = self._inside(case.shape, start, box)
+        image = np.where(inside, self._read(case.image, start, box).astype(np.float32), background)
+        label = self._read(case.label, start, box) if labelled and case.label is not None else None
+        if drawn.matrix is not None:
+            image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
+            image = np.where(inside, image + background, background)
+        image = augment.flip(augment.intensities(image, drawn), drawn.flips)
+        weight = augment.flip(inside.astype(np.uint8), drawn.flips)
+        if label is None:
+            label, weight = np.zeros((self.groups, *self.crop), np.uint8), np.zeros_like(weight)
+        label = augment.flip(label, drawn.flips)
+        extra = {name: array for make in self.targets for name, array in make(label, case.spacing).items()}
+        return Sample(np.ascontiguousarray(image, np.float32), label, weight, key, index, extra)
+
+    def _start(self, generator: np.random.Generator, index: int, box: Crop) -> tuple[int, int, int]:
+        """First voxel of the box in the volume; negative where the volume is smaller than the box."""
+        case = self.cases[index]
+        centre = None
+        if index < self.labelled and generator.random() < self.sampling.foreground:
+            centre = self._foreground(generator, index)
+        start = []
+        for axis, (side, size) in enumerate(zip(box, case.shape)):
+            low, high = sorted((0, size - side))
+            if centre is None:
+                start.append(int(generator.integers(low, high + 1)))
+            else:
+                start.append(int(np.clip(centre[axis] - side // 2, low, high)))
+        return start[0], start[1], start[2]
+
+    def _foreground(self, generator: np.random.Generator, index: int) -> NDArray[np.int32] | None:
+        path = self.cases[index].points
+        if index not in self._points and path is not None:
+            self._points[index] = np.asarray(self._arrays.open(path)[:]).reshape(-1, 4)
+        points = self._points.get(index)
+        if points is None or not len(points):
+            return None
+        rows = points[points[:, 0] == generator.choice(np.unique(points[:, 0]))]
+        return np.asarray(rows[generator.integers(len(rows)), 1:])
+
+    def _read(self, path: Any, start: tuple[int, int, int], box: Crop) -> NDArray[Any]:
+        """Read a box of a stored array (lead, x, y, z), zeros where it lies outside."""
+        array = self._arrays.open(path)
+        spans = [(max(0, s), min(size, s + side)) for s, side, size in zip(start, box, array.shape[1:])]
+        (x0, x1), (y0, y1), (z0, z1) = spans
+        part = np.asarray(array[:, x0:x1, y0:y1, z0:z1])
+        if part.shape[1:] == box:
+            return part
+        whole = np.zeros((part.shape[0], *box), part.dtype)
+        a, b, c = (low - s for (low, _), s in zip(spans, start))
+        whole[:, a : a + x1 - x0, b : b + y1 - y0, c : c + z1 - z0] = part
+        return whole
+
+    def _inside(self, shape: Crop, start: tuple[int, int, int], box: Crop) -> NDArray[np.bool_]:
+        inside = np.ones((1, 1, 1, 1), np.bool_)
+        for axis, (s, side, size) in enumerate(zip(start, box, shape)):
+            places = np.arange(s, s + side)
+            view = [1, 1, 1, 1]
+            view[axis + 1] = side
+            inside = inside & ((places >= 0) & (places < size)).reshape(view)
+        return inside
+
+    def _transform(
+        self,
+        image: NDArray[np.float32],
+        label: NDArray[np.uint8] | None,
+        inside: NDArray[np.bool_],
+        matrix: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, NDArray[np.bool_]]:
+        """Resample image, label and mask in one go. Labels by linear votes of the classes, not by neighbours."""
+        parts = [image, inside.astype(np.float32)]
+        if label is not None:
+            parts += [(label == k).astype(np.float32) for k in range(1, self.classes)]
+        moved = augment.resample(np.concatenate(parts), matrix, self.crop)
+        channels = len(image)
+        new_image, new_inside = moved[:channels], moved[channels : channels + 1] > 0.5
+        if label is None:
+            return new_image, None, new_inside
+        votes = moved[channels + 1 :].reshape(self.classes - 1, self.groups, *self.crop)
+        rest = 1.0 - votes.sum(axis=0, keepdims=True)
+        new_label = np.concatenate([rest, votes]).argmax(axis=0).astype(np.uint8)
+        return new_image, new_label, new_inside

@@ -1,0 +1,157 @@
+"""The label scheme: which values a label map may have, and which structures are segmented and scored.
+
+Two kinds. *Exclusive classes*: every voxel has one of the values; the network has one softmax over all of them.
+*Regions*: each is a set of values, regions may nest or overlap; the network has one two-way softmax per region
+(Iwasawa et al. 2020, section 2). Inside the program classes are consecutive; files keep the original values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """Names and values of a data set's labels.
+
+    Attributes:
+        values: (name, value) of every label, background (value 0) included, in increasing order of value.
+        regions: (name, values) of every region, or empty for exclusive classes.
+        order: For each region the value written to a label map, later ones over earlier ones.
+    """
+
+    values: tuple[tuple[str, int], ...]
+    regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    order: tuple[int, ...] = ()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether every voxel has exactly one class."""
+        return not self.regions
+
+    @property
+    def allowed(self) -> tuple[int, ...]:
+        """The values that a label map may hold."""
+        return tuple(value for _, value in self.values)
+
+    @property
+    def groups(self) -> int:
+        """Number of softmaxes R: 1 for exclusive classes, the number of regions otherwise."""
+        return 1 if self.exclusive else len(self.regions)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K of each softmax, background included."""
+        return len(self.values) if self.exclusive else 2
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels of the network, groups times classes."""
+        return self.groups * self.classes
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of what is scored: the foreground classes, or the regions."""
+        if self.exclusive:
+            return tuple(name for name, value in self.values if value != 0)
+        return tuple(name for name, _ in self.regions)
+
+    def mask(self, label: NDArray[Any], structure: str) -> NDArray[np.bool_]:
+        """Return where `label` (original values) holds the structure of that name."""
+        wanted = dict(self.regions).get(structure) or (dict(self.values)[structure],)
+        if len(wanted) == 1:
+            return np.asarray(label == wanted[0])
+        return np.asarray(np.isin(label, wanted))
+
+    def encode(self, label: NDArray[Any]) -> NDArray[np.uint8]:
+        """Turn original values (x, y, z) into the network's targets (R, x, y, z): class indices."""
+        if self.exclusive:
+            target = np.zeros(label.shape, np.uint8)
+            for index, value in enumerate(self.allowed):
+                target[label == value] = index
+            return target[None]
+        return np.stack([np.isin(label, values) for _, values in self.regions]).astype(np.uint8, copy=False)
+
+    def decode(self, target: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Turn class indices (R, x, y, z) into a label map (x, y, z) with the original values."""
+        if self.exclusive:
+            return np.asarray(np.array(self.allowed, np.int32)[target[0]])
+        label = np.zeros(target.shape[1:], np.int32)
+        for region, value in zip(target, self.order, strict=True):
+            label[region > 0] = value
+        return label
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scheme as plain values."""
+        return {
+            "labels": dict(self.values),
+            "regions": {name: list(values) for name, values in self.regions},
+            "regions_class_order": list(self.order),
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any], where: str = "labels") -> LabelScheme:
+        """Build the scheme from labels (name to value), regions (name to list of values) and their order.
+
+        Raises:
+            DataError: No background, doubled or negative values, a region of unknown values, or regions whose
+                order cannot be derived; `where` is named.
+        """
+        labels = _integers(value.get("labels"), f"{where}: labels")
+        values = tuple(sorted(((name, number) for name, number in labels.items()), key=lambda item: item[1]))
+        numbers = [number for _, number in values]
+        if len(set(numbers)) < len(numbers) or min(numbers) != 0 or max(numbers) > 2**15 - 1:
+            raise DataError("labels need different values, 0 (background) among them, none over 32767", where)
+        if len(numbers) < 2:
+            raise DataError("labels name no structure beside the background", where)
+        regions = []
+        for name, members in (value.get("regions") or {}).items():
+            if not isinstance(members, list) or not members or not set(members) <= set(numbers) - {0}:
+                known = ", ".join(str(number) for number in numbers if number)
+                raise DataError(f"region {name!r} must be a list of label values out of {known}", where)
+            regions.append((str(name), tuple(sorted(int(member) for member in members))))
+        order = tuple(value.get("regions_class_order") or ())
+        if regions and not order:
+            order = _derived_order(regions, where)
+        if len(order) != len(regions) or not all(isinstance(v, int) and v in numbers for v in order):
+            raise DataError(f"regions_class_order needs one label value for each of {len(regions)} regions", where)
+        return LabelScheme(values, tuple(regions), order)
+
+
+def _integers(labels: Any, where: str) -> dict[str, int]:
+    """Accept both common layouts: {"0": "background"} (Decathlon) and {"background": 0} (nnU-Net)."""
+    if not isinstance(labels, dict) or not labels:
+        raise DataError("an object of names and values was expected", where)
+    result: dict[str, int] = {}
+    for key, item in labels.items():
+        name, number = (str(item), key) if isinstance(item, str) else (str(key), item)
+        try:
+            exact = int(number)
+        except (TypeError, ValueError):
+            raise DataError(f"{key!r}: {item!r} is neither value: name nor name: value", where) from None
+        if name in result or isinstance(number, bool | float):
+            raise DataError(f"{key!r}: {item!r} is doubled or not an integer", where)
+        result[name] = exact
+    return result
+
+
+def _derived_order(regions: list[tuple[str, tuple[int, ...]]], where: str) -> tuple[int, ...]:
+    """Nested regions, each inside the one before: region i writes the value that region i + 1 lacks."""
+    order = []
+    for index, (name, values) in enumerate(regions):
+        inner = set(regions[index + 1][1]) if index + 1 < len(regions) else set()
+        rest = sorted(set(values) - inner)
+        if not inner < set(values) or len(rest) != 1:
+            raise DataError(
+                f"region {name!r} is not the next one plus a single value, so its value in a label map is "
+                "unclear; add regions_class_order (one value per region, outer regions first)",
+                where,
+            )
+        order.append(rest[0])
+    return tuple(order)

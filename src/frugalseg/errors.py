@@ -1,0 +1,43 @@
+"""Errors that a user can act on.
+
+Every refusal of wrong input is a `UserError`: one line that says what is wrong, where, what was expected and
+what to do. The command line prints it and exits with status 2; anything else is a failure of ours (status 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Wrong input, told in one line.
+
+    Args:
+        what: What is wrong, and what to do about it, in one sentence or two.
+        where: The file, folder, option or configuration key that it is about.
+    """
+
+    def __init__(self, what: str, where: Path | str | None = None) -> None:
+        self.what = " ".join(what.split())
+        self.where = None if where is None else str(where)
+        super().__init__(self.what if self.where is None else f"{self.where}: {self.what}")
+
+
+class DataError(UserError):
+    """An input file that cannot be read, or that contradicts another one."""
+
+
+class ConfigError(UserError):
+    """A setting that does not exist, or has a value that it cannot have."""
+
+
+class TrainingError(UserError):
+    """Training that cannot go on, told with the step and the cases it happened at."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest of `choices`, or an empty string."""
+    near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,1 @@
+"""Prediction: overlapping windows over a prepared image, flips, and what a model file says of itself."""

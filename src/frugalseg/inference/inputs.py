@@ -1,0 +1,141 @@
+"""Which files make a case to predict. Channels are told by suffix, by a 4D file, or by name; never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.data.manifest import read_manifest
+from frugalseg.data.readers import case_name, is_image, read_header, read_image
+from frugalseg.errors import DataError, UserError, did_you_mean
+from frugalseg.geometry import TOLERANCE_MM, Grid
+
+_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+
+
+@dataclass(frozen=True)
+class PredictionInput:
+    """A case to predict: its name, and one 4D file or one file a channel, in the model's order."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+def find_inputs(
+    paths: Sequence[Path], named: Mapping[str, Path], channels: Sequence[str], case: str | None = None
+) -> list[PredictionInput]:
+    """Find the cases to predict.
+
+    Args:
+        paths: Files, folders of files, or data sets (whose test list is taken).
+        named: Files of a single case by channel name, instead of `paths`.
+        channels: The model's channels.
+        case: Name of that single case; by default its folder's.
+
+    Raises:
+        UserError: Nothing to predict, a channel that the model does not have, or one that is missing.
+        DataError: A file or folder is missing or holds no images.
+    """
+    if named:
+        if paths:
+            raise UserError("give either paths or --channel NAME=FILE, not both", "--channel")
+        return [_named(named, channels, case)]
+    if not paths:
+        raise UserError("nothing to predict: give files, folders, a data set, or --channel NAME=FILE", "PATHS")
+    found: dict[str, PredictionInput] = {}
+    for path in paths:
+        for item in _from_path(path, channels):
+            if item.name in found:
+                raise DataError(f"case {item.name!r} was already found at {found[item.name].files[0]}", path)
+            found[item.name] = item
+    return list(found.values())
+
+
+def read_input(item: PredictionInput, channels: Sequence[str]) -> tuple[Grid, NDArray[np.float32]]:
+    """Read a case as (channel, x, y, z) on the grid of its first file.
+
+    Raises:
+        DataError: A file cannot be read, the number of channels is wrong, or they lie on different grids.
+    """
+    grid, image = read_image(item.files[0])
+    if len(item.files) == 1:
+        if len(image) != len(channels):
+            raise DataError(
+                f"has {len(image)} channels, the model needs {len(channels)}: {', '.join(channels)}", item.files[0]
+            )
+        return grid, image
+    parts = [image]
+    for file in item.files[1:]:
+        other, part = read_image(file)
+        if other.shape != grid.shape:
+            raise DataError(f"has shape {other.shape}, {item.files[0].name} has {grid.shape}", file)
+        if (apart := grid.difference(other)) > TOLERANCE_MM:
+            raise DataError(
+                f"lies {apart:.4g} mm away from {item.files[0].name}; register the channels first", file
+            )
+        parts.append(part)
+    if any(len(part) != 1 for part in parts):
+        raise DataError("one file a channel was expected, this one has several", item.files[0])
+    return grid, np.concatenate(parts)
+
+
+def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None) -> PredictionInput:
+    for name in named:
+        if name not in channels:
+            raise UserError(
+                f"the model has no channel {name!r}.{did_you_mean(name, channels)} It has: {', '.join(channels)}",
+                "--channel",
+            )
+    missing = [name for name in channels if name not in named]
+    if missing:
+        raise UserError(f"channel {', '.join(missing)} is missing; needed: {', '.join(channels)}", "--channel")
+    files = tuple(named[name] for name in channels)
+    for file in files:
+        read_header(file)
+    folder = files[0].resolve().parent.name
+    return PredictionInput(case or (case_name(files[0]) if len(files) == 1 else folder), files)
+
+
+def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
+    if not path.exists():
+        raise DataError("does not exist", path)
+    if (path / "dataset.json").exists():
+        manifest = read_manifest(path)
+        if not manifest.test:
+            raise DataError("its dataset.json has no test cases; name files or a folder instead", path)
+        return [PredictionInput(item.name, (item.image,)) for item in manifest.test]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if is_image(file))
+        if not files:
+            raise DataError("holds no NIfTI image (.nii, .nii.gz)", path)
+        return _group(files, channels)
+    if not is_image(path):
+        raise DataError("is no NIfTI image (.nii, .nii.gz)", path)
+    return _group([path], channels)
+
+
+def _group(files: Sequence[Path], channels: Sequence[str]) -> list[PredictionInput]:
+    """Join files named CASE_0000, CASE_0001, ... where the model has several channels."""
+    groups: dict[str, dict[int, Path]] = {}
+    for file in files:
+        match = _SUFFIX.match(case_name(file))
+        # hippocampus_0001 of a one-channel model is a case of its own unless it ends in channel 0's suffix.
+        if match and int(match["channel"]) < len(channels):
+            groups.setdefault(match["case"], {})[int(match["channel"])] = file
+        else:
+            groups.setdefault(case_name(file), {})[-1] = file
+    result = []
+    for name, parts in groups.items():
+        if -1 in parts:
+            result.append(PredictionInput(name, (parts[-1],)))
+            continue
+        missing = [f"{channels[i]} ({name}_{i:04d})" for i in range(len(channels)) if i not in parts]
+        if missing:
+            raise DataError(f"channel {', '.join(missing)} is missing", parts[min(parts)].parent)
+        result.append(PredictionInput(name, tuple(parts[i] for i in range(len(channels)))))
+    return result

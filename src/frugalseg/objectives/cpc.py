@@ -1,0 +1,292 @@
+"""Contrastive predictive coding on overlapping patches (Iwasawa et al. 2020, section 2.3; van den Oord 2018).
+
+The crop is cut into overlapping patches, each goes through the shared encoder, and the mean of its deepest map is
+its encoding. From the encodings of some patches (the context) a network predicts those of others (the targets);
+InfoNCE asks it to tell each target from the other targets and from negatives. No label is needed.
+
+Two differences from the published code, which DESIGN section 7 explains: the loss has a gradient, and by default
+`gap` slabs lie between context and targets, so that they share no voxel.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from frugalseg.errors import UserError
+from frugalseg.networks.blocks import ResidualBlock, Triple, convolution
+from frugalseg.networks.branch import BranchInput
+from frugalseg.networks.keyed import keyed_choice, subkeys
+from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, require
+
+PATCH_SIDES = (32, 16, 8)
+LEAST_TARGETS = 16
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+class CpcSettings(TaskSettings):
+    """Contrastive predictive coding."""
+
+    kind: Literal["cpc"] = "cpc"
+    """Which task this is."""
+    weight: Annotated[float, Field(gt=0)] = 0.05
+    """Factor of the loss in the total (published: 0.001, for a loss without gradient)."""
+    patch: tuple[int, int, int] | None = None
+    """Sides of a patch in voxels; by default the largest of 32, 16, 8 that leaves 16 targets."""
+    stride: tuple[int, int, int] | None = None
+    """Steps between patches; by default half a patch."""
+    axis: Literal["x", "y", "z"] | None = None
+    """Axis that the grid of patches is cut along; by default the one with the most targets."""
+    pattern: Literal["updown", "ichimatsu"] = "updown"
+    """Context and targets: the two ends of the cut axis, or alternating slabs on a chequered grid."""
+    direction: Literal["upper", "lower"] = "upper"
+    """For `updown`: predict the upper end of the axis from the lower one, or the other way round."""
+    gap: Annotated[int, Field(ge=0)] | Literal["disjoint", "published"] = "disjoint"
+    """Slabs between context and targets, at least; `disjoint`: as many as leave no shared voxel; `published`: 0."""
+    negatives: Annotated[int, Field(ge=1)] = 20
+    """Negatives of each image, drawn without repetition (fewer where there are not so many candidates)."""
+    negatives_from: Literal["image", "batch"] = "image"
+    """Where they come from: the image itself, or all images of the batch."""
+    similarity: Literal["inner", "cosine"] = "inner"
+    """Scores: inner products, or cosines divided by the temperature."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Divides the cosines."""
+    blocks: Annotated[int, Field(ge=1)] = 8
+    """Residual blocks of the predictor."""
+    chunk: Annotated[int, Field(ge=1)] | None = None
+    """Patches encoded at a time, with recomputation in the backward pass; by default chosen to fit the memory."""
+
+    def build(self, shapes: Shapes) -> ContrastivePredictiveCoding:
+        """Fit the patches to the crop.
+
+        Raises:
+            UserError: No patch, axis and gap leave at least one slab of context and enough targets.
+        """
+        layout = choose_layout(self, shapes.crop, shapes.total_stride)
+        return ContrastivePredictiveCoding(self, layout, shapes.features[-1])
+
+
+class Layout(NamedTuple):
+    """How a crop is cut: patch sides and steps in voxels, sides of the grid of patches, cut axis, slabs k."""
+
+    patch: Triple
+    stride: Triple
+    grid: Triple
+    axis: int
+    slabs: int
+
+    @property
+    def gap(self) -> int:
+        """Slabs between context and targets."""
+        return self.grid[self.axis] - 2 * self.slabs
+
+    @property
+    def targets(self) -> int:
+        """Number of predicted positions of the pattern `updown`."""
+        return self.slabs * self.grid[0] * self.grid[1] * self.grid[2] // self.grid[self.axis]
+
+    def describe(self) -> str:
+        """Say the layout in a line."""
+        size = "x".join(map(str, self.patch))
+        grid = "x".join(map(str, self.grid))
+        return (
+            f"patches {size}, grid {grid}, cut along {'xyz'[self.axis]}: {self.slabs} slabs of context, "
+            f"gap {self.gap}, {self.targets} targets"
+        )
+
+
+def grid_sides(crop: Triple, patch: Triple, stride: Triple) -> Triple:
+    """Return how many patches fit along each axis."""
+    x, y, z = (max(0, (side - p) // s + 1) for side, p, s in zip(crop, patch, stride))
+    return x, y, z
+
+
+def choose_layout(settings: CpcSettings, crop: Triple, total_stride: Triple) -> Layout:
+    """Choose patch and cut axis so that at least one slab and 16 targets remain, the largest patch first.
+
+    Raises:
+        UserError: None does; names the sizes.
+    """
+    tried = []
+    for side in PATCH_SIDES if settings.patch is None else (0,):
+        # An axis shorter than the patch (flat or anisotropic images) is taken whole.
+        patch = settings.patch or tuple(min(side, c) for c in crop)
+        if settings.patch is None and any(p < min(t, c) for p, t, c in zip(patch, total_stride, crop)):
+            continue
+        stride = settings.stride or tuple(max(1, p // 2) for p in patch)
+        grid = grid_sides(crop, (patch[0], patch[1], patch[2]), (stride[0], stride[1], stride[2]))
+        layouts = []
+        for axis in range(3) if settings.axis is None else (AXES[settings.axis],):
+            layouts.append(
+                Layout(
+                    (patch[0], patch[1], patch[2]),
+                    (stride[0], stride[1], stride[2]),
+                    grid,
+                    axis,
+                    slab_count(settings, grid[axis], patch[axis], stride[axis]),
+                )
+            )
+        best = max(layouts, key=lambda layout: layout.targets if layout.slabs > 0 else -1)
+        enough = best.targets >= (LEAST_TARGETS if settings.patch is None else 2)
+        if best.slabs > 0 and min(grid) > 0 and enough:
+            return best
+        tried.append(f"{'x'.join(map(str, patch))} (grid {'x'.join(map(str, grid))})")
+    raise UserError(
+        f"the crop {'x'.join(map(str, crop))} is too small for contrastive predictive coding: patches of "
+        f"{', '.join(tried)} leave less than one slab of context or {LEAST_TARGETS} targets; "
+        "choose a larger crop, or patch, stride and axis by hand",
+        "auxiliary.cpc",
+    )
+
+
+def slab_count(settings: CpcSettings, slabs: int, patch: int, stride: int) -> int:
+    """Return k, the slabs of context and of targets, for a cut axis of so many slabs."""
+    if settings.pattern == "ichimatsu" or settings.gap == "published":
+        return slabs // 2
+    # Slab i covers [i s, i s + p): with g slabs between, nothing is shared when (g + 1) s >= p.
+    least = -(-patch // stride) - 1 if settings.gap == "disjoint" else settings.gap
+    return max(0, (slabs - least) // 2)
+
+
+def cut_patches(image: Tensor, patch: Triple, stride: Triple) -> Tensor:
+    """Cut (B, C, x, y, z) into (B, n, C, *patch), raster order over the grid with the last axis fastest."""
+    view = image.unfold(2, patch[0], stride[0]).unfold(3, patch[1], stride[1]).unfold(4, patch[2], stride[2])
+    return view.movedim(1, 4).flatten(1, 3)
+
+
+class Roles(NamedTuple):
+    """Parts of an encoding grid (B, C, a, b, n), cut axis last: context, what is to be predicted, candidates."""
+
+    context: Tensor
+    targets: Tensor
+    candidates: Tensor
+
+
+def assign_roles(grid: Tensor, slabs: int, pattern: str, direction: str) -> Roles:
+    """Split an encoding grid (B, C, a, b, n), cut axis last, into context, targets and negative candidates.
+
+    Candidates are (B, C, m): everything but the targets, as published (for `ichimatsu` the even slabs).
+    """
+    n = grid.shape[-1]
+    if pattern == "ichimatsu":
+        pairs = n // 2
+        context, targets = grid[:, :, 0::4, 0::4, 0 : 2 * pairs : 2], grid[:, :, 2::4, 2::4, 1::2]
+        a, b = (min(context.shape[i], targets.shape[i]) for i in (2, 3))
+        return Roles(context[:, :, :a, :b], targets[:, :, :a, :b], grid[..., 0::2].flatten(2))
+    lower, upper = grid[..., :slabs], grid[..., n - slabs :]
+    if direction == "upper":
+        return Roles(lower, upper, grid[..., : n - slabs].flatten(2))
+    return Roles(upper, lower, grid[..., slabs:].flatten(2))
+
+
+def info_nce_scores(prediction: Tensor, targets: Tensor, negatives: Tensor, temperature: float | None) -> Tensor:
+    """Return scores (B, P, P + N): each prediction against all targets, then the negatives.
+
+    Args:
+        prediction: (B, C, P).
+        targets: (B, C, P), the correct encodings in the same order.
+        negatives: (B, C, N).
+        temperature: None for inner products; a number for cosines divided by it.
+    """
+    candidates = torch.cat([targets, negatives], dim=2)
+    if temperature is None:
+        return torch.bmm(prediction.transpose(1, 2), candidates)
+    unit = functional.normalize(prediction, dim=1), functional.normalize(candidates, dim=1)
+    return torch.bmm(unit[0].transpose(1, 2), unit[1]) / temperature
+
+
+def info_nce_loss(scores: Tensor) -> Tensor:
+    """Return the cross-entropy (B,) of scores (B, P, P + N) where row i belongs to column i, mean over rows."""
+    rows = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape[:2])
+    return functional.cross_entropy(scores.transpose(1, 2), rows, reduction="none").mean(dim=1)
+
+
+class ContrastivePredictiveCoding(Task):
+    """The CPC branch: encodes patches with the shared encoder and predicts some encodings from others."""
+
+    needs_features: ClassVar[bool] = False
+    own_graph: ClassVar[bool] = True
+    loss_names: ClassVar[tuple[str, ...]] = ("info_nce",)
+    metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "chance")
+
+    def __init__(self, settings: CpcSettings, layout: Layout, channels: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.layout = layout
+        self.res = nn.ModuleList(ResidualBlock(channels) for _ in range(settings.blocks))
+        self.head = convolution(channels, channels, (1, 1, 1))
+
+    def forward(self, inputs: BranchInput) -> dict[str, Tensor]:
+        """Return "encodings" (B, C, gx, gy, gz) and "prediction" (B, C, a, b, k), cut axis last."""
+        grid = self.layout.grid
+        patches = cut_patches(inputs.image, self.layout.patch, self.layout.stride)
+        require(patches.shape[1] == grid[0] * grid[1] * grid[2], "the crop does not fit the layout", grid)
+        keys = subkeys(inputs.keys, patches.shape[1]).flatten()
+        encodings = self.encode(inputs, patches.flatten(0, 1), keys)
+        encodings = encodings.unflatten(0, (len(inputs.image), *grid)).movedim(-1, 1)
+        return {"encodings": encodings, "prediction": self.predict(self.roles(encodings).context)}
+
+    def encode(self, inputs: BranchInput, patches: Tensor, keys: Tensor) -> Tensor:
+        """Return one vector (n, C) for each of the patches (n, channels, x, y, z): the deepest map's mean.
+
+        In chunks, each is computed again in the backward pass, so that only one chunk's activations are held.
+        """
+
+        def means(part: Tensor, part_keys: Tensor) -> Tensor:
+            return inputs.encode(part, part_keys)[-1].float().mean(dim=(2, 3, 4))
+
+        size = self.settings.chunk
+        if size is None:
+            return means(patches, keys)
+        chunks = []
+        for start in range(0, len(patches), size):
+            part = patches[start : start + size].contiguous(), keys[start : start + size]
+            if torch.is_grad_enabled():
+                # Dropout comes from the keys: there is no generator state to keep for the second time.
+                chunks.append(checkpoint(means, *part, use_reentrant=False, preserve_rng_state=False))
+            else:
+                chunks.append(means(*part))
+        return torch.cat(chunks)
+
+    def roles(self, encodings: Tensor) -> Roles:
+        """Split encodings (B, C, gx, gy, gz) by the settings' pattern."""
+        cut_last = encodings.movedim(2 + self.layout.axis, -1)
+        return assign_roles(cut_last, self.layout.slabs, self.settings.pattern, self.settings.direction)
+
+    def predict(self, context: Tensor) -> Tensor:
+        """Predict the targets' encodings (B, C, a, b, k) from the context's, of the same shape."""
+        x = context
+        for block in self.res:
+            x = block(x)
+        out: Tensor = self.head(x)
+        return out
+
+    def scores(self, out: Named, keys: Tensor) -> Tensor:
+        """Return each image's scores (B, P, P + N)."""
+        roles = self.roles(out["encodings"])
+        candidates = roles.candidates
+        if self.settings.negatives_from == "batch":
+            pool = candidates.transpose(0, 1).flatten(1)
+            candidates = pool.expand(len(keys), *pool.shape)
+        count = min(self.settings.negatives, candidates.shape[2])
+        chosen = keyed_choice(keys, candidates.shape[2], count)
+        negatives = candidates.gather(2, chosen[:, None].expand(-1, candidates.shape[1], -1))
+        temperature = self.settings.temperature if self.settings.similarity == "cosine" else None
+        return info_nce_scores(out["prediction"].flatten(2), roles.targets.flatten(2), negatives, temperature)
+
+    def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
+        """Return "info_nce", the mean over images; labels are not looked at."""
+        return {"info_nce": info_nce_loss(self.scores(out, batch.keys).float()).mean()}
+
+    @torch.no_grad()
+    def metrics(self, out: Named, batch: Batch) -> dict[str, Tensor]:
+        """Return "accuracy", the share of predictions nearest to their own target, and "chance"."""
+        scores = self.scores(out, batch.keys)
+        rows = torch.arange(scores.shape[1], device=scores.device)
+        accuracy = (scores.argmax(dim=2) == rows).float().mean()
+        return {"accuracy": accuracy, "chance": torch.tensor(1 / scores.shape[2])}

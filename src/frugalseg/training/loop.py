@@ -1,0 +1,185 @@
+"""The loop. There is one, for every method; what differs between methods is data, objectives and settings.
+
+Order within a step: samples, forward, losses, one backward pass an objective, a look at the numbers, clipping,
+the optimiser, the log, then perhaps a checkpoint: never in the middle. Nothing in here draws a random number:
+samples, dropout and negatives are functions of the sample's number, so there is no generator state to keep.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from frugalseg.errors import TrainingError
+from frugalseg.objectives import Batch
+from frugalseg.objectives.segmentation import hard_dice
+from frugalseg.training.log import Log
+from frugalseg.training.optimiser import flat_gradient, learning_rate, set_learning_rate
+from frugalseg.training.settings import TrainingSettings
+from frugalseg.training.stop import StopRequest
+from frugalseg.training.total import SEGMENTATION, Objectives
+
+RATIO_EVERY = 10  # steps between two gradient ratios where measuring one costs a backward pass
+
+
+class Progress(Protocol):
+    """Shows how far training is."""
+
+    def update(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the state after `step` steps."""
+
+
+@dataclass
+class Loop:
+    """Everything a run of the loop needs.
+
+    `save` writes a checkpoint of the given step; `validate` is called every `validate_every` steps.
+    """
+
+    fabric: Fabric
+    network: nn.Module
+    encoder: nn.Module
+    objectives: Objectives
+    optimiser: torch.optim.Optimizer
+    settings: TrainingSettings
+    steps: int
+    structures: tuple[str, ...]
+    case_names: tuple[str, ...]
+    log: Log | None
+    save: Callable[[int], None]
+    validate: Callable[[int], None] | None = None
+    progress: Progress | None = None
+
+    def run(self, batches: Iterable[Batch], first: int, stop: StopRequest) -> int:
+        """Train from step `first` to the last or until asked to stop; return the number of steps taken in all.
+
+        Raises:
+            TrainingError: A loss or gradient is not finite; names step and cases. No checkpoint is written then.
+        """
+        self.network.train()
+        saved = time.monotonic()
+        begun = time.perf_counter()
+        step = first
+        for batch in batches:
+            waited = time.perf_counter() - begun
+            values = self.step(step, batch)
+            step += 1
+            now = time.perf_counter()
+            if self.log is not None:
+                self.log.write(step, values, now - begun, waited)
+            if self.progress is not None:
+                self.progress.update(step, values)
+            if self.validate is not None and (step % self.settings.validate_every == 0 or step == self.steps):
+                self.validate(step)
+                self.network.train()
+            due = time.monotonic() - saved >= self.settings.checkpoint_seconds
+            if due or step == self.steps or stop.signal is not None:
+                if self.log is not None:
+                    self.log.flush()
+                self.save(step)
+                saved = time.monotonic()
+            if stop.signal is not None:
+                break
+            begun = time.perf_counter()
+        return step
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """Take optimiser step number `step` (from 0) and return what is logged of it."""
+        rate = learning_rate(self.settings, step, self.steps)
+        set_learning_rate(self.optimiser, rate)
+        self.optimiser.zero_grad(set_to_none=True)
+        out = self.network(batch.image, batch.keys, batch.segmented)
+        terms = self.objectives(out, batch)
+        ratios = self._backward(terms.totals, measure=self.objectives.separable or step % RATIO_EVERY == 0)
+        norm = self.fabric.clip_gradients(
+            self.network,
+            self.optimiser,
+            max_norm=self.settings.clip or math.inf,
+            error_if_nonfinite=False,
+        )
+        values = {"learning_rate": rate, "gradient_norm": float(norm) if norm is not None else math.nan}
+        values |= {name: float(value.detach()) for name, value in terms.scalars.items()}
+        self._require_finite(step, batch, values)
+        self.optimiser.step()
+        scores = hard_dice(
+            out["logits"].detach(), batch, self.objectives.segmentation.groups, self.objectives.segmentation.classes
+        )
+        values |= {f"dice.{name}": float(score) for name, score in zip(self.structures, scores, strict=True)}
+        values |= {name: float(value) for name, value in self.objectives.metrics(out, batch).items()}
+        return values | ratios
+
+    def _backward(self, totals: Mapping[str, Tensor], measure: bool) -> dict[str, float]:
+        """Accumulate all gradients; return each task's gradient norm on the encoder over the supervised one's."""
+        if not measure or len(totals) == 1:
+            self.fabric.backward(torch.stack(list(totals.values())).sum())
+            return {}
+        ratios: dict[str, float] = {}
+        parameters = list(self.encoder.parameters())
+        before: Tensor | None = None
+        reference = 0.0
+        left = len(totals)
+        for name, total in totals.items():
+            left -= 1
+            self.fabric.backward(total, retain_graph=left > 0)
+            now = flat_gradient(parameters)
+            norm = float((now if before is None else now - before).norm())
+            if name == SEGMENTATION:
+                reference = norm
+            else:
+                ratios[f"{name}.gradient_ratio"] = norm / reference if reference > 0 else math.nan
+            before = now
+        return ratios
+
+    def _require_finite(self, step: int, batch: Batch, values: Mapping[str, float]) -> None:
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            names = ", ".join(sorted({self.case_names[int(index)] for index in batch.cases}))
+            raise TrainingError(
+                f"{', '.join(bad)} is not a finite number at step {step + 1} (cases {names}); look at these images "
+                "with `frugalseg check`, or lower training.learning_rate, or set training.precision=fp32; "
+                "the last checkpoint is intact",
+                "training",
+            )
+
+    def columns(self) -> list[str]:
+        """Return the names of what `step` returns, in order."""
+        names = ["learning_rate", "gradient_norm"]
+        names += [f"{SEGMENTATION}.{name}" for name in self.objectives.segmentation.weights]
+        names += [f"dice.{name}" for name in self.structures]
+        for name, task in self.objectives.tasks.items():
+            names += [f"{name}.{key}" for key in (*task.loss_names, *task.metric_names)]
+            names.append(f"{name}.gradient_ratio")
+        return names
+
+
+def warm_up(loop: Loop, batches: Iterable[Batch], steps: int = 4) -> float:
+    """Return the seconds that a step takes (median of `steps`, after one that is not counted).
+
+    The network and the optimiser are changed by this; make new ones afterwards.
+    """
+    loop.network.train()
+    times = []
+    begun = time.perf_counter()
+    for number, batch in enumerate(batches):
+        loop.step(number, batch)
+        if loop.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        if number == steps:
+            break
+    counted = sorted(times[1:] or times)
+    return counted[len(counted) // 2]
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Return Fabric on one device."""
+    kwargs: dict[str, Any] = {"precision": "bf16-mixed" if precision == "bf16" else "32-true"}
+    return Fabric(accelerator="gpu" if device == "cuda" else "cpu", devices=1, **kwargs)

@@ -1,0 +1,207 @@
+"""What is chosen from the data before step 0 (crop, strides, width, flips), with the reasons: plan.json."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
+from typing import Any, Literal
+
+import torch
+
+from frugalseg.data.store import StoredCase
+from frugalseg.errors import UserError
+from frugalseg.networks.multitask import NetworkSettings
+
+Triple = tuple[int, int, int]
+Precision = Literal["fp32", "bf16"]
+
+SMALLEST_MAP = 4  # an axis is not halved below this many voxels
+COARSE = 2.0  # nor while its spacing is more than twice the finest
+CPU_CROP_VOXELS, GPU_CROP_VOXELS = 64**3, 128**3
+CPU_WIDTH, GPU_WIDTH = 8, 32
+_SIDES = re.compile(r"(^|[^a-z])(left|right|lh|rh|l|r)([^a-z]|$)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a run that its configuration leaves open. `steps` is 0 until the length is known."""
+
+    crop: Triple
+    strides: tuple[Triple, ...]
+    kernels: tuple[Triple, ...]
+    width: int
+    mirror_axes: tuple[int, ...]
+    device: str
+    precision: Precision
+    steps: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"format_version": 1, **asdict(self)}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Plan:
+        """Read what `to_json` wrote."""
+        return Plan(
+            crop=triple(value["crop"]),
+            strides=tuple(triple(stride) for stride in value["strides"]),
+            kernels=tuple(triple(kernel) for kernel in value["kernels"]),
+            width=int(value["width"]),
+            mirror_axes=tuple(int(axis) for axis in value["mirror_axes"]),
+            device=str(value["device"]),
+            precision="bf16" if value["precision"] == "bf16" else "fp32",
+            steps=int(value["steps"]),
+            reasons={str(key): str(reason) for key, reason in value["reasons"].items()},
+        )
+
+    def because(self, what: str, why: str, **changes: Any) -> Plan:
+        """Return the plan with these changes, and the reason for them."""
+        return replace(self, **changes, reasons={**self.reasons, what: why})
+
+
+def triple(values: Sequence[Any]) -> Triple:
+    """Return three integers."""
+    x, y, z = (int(value) for value in values)
+    return x, y, z
+
+
+def make_plan(
+    cases: Sequence[StoredCase],
+    structures: Sequence[str],
+    network: NetworkSettings,
+    crop: Triple | None,
+    mirror_axes: Sequence[str] | None,
+    device: Literal["auto", "cpu", "cuda"],
+    precision: Literal["auto", "fp32", "bf16"],
+) -> Plan:
+    """Choose what the configuration leaves open.
+
+    Raises:
+        UserError: The crop cannot be divided by the strides, or there is no such device.
+    """
+    reasons: dict[str, str] = {}
+    on, reasons["device"] = choose_device(device)
+    arithmetic, reasons["precision"] = choose_precision(precision, on)
+    shape = triple([round(median(case.shape[axis] for case in cases)) for axis in range(3)])
+    spacing = tuple(median(case.spacing[axis] for case in cases) for axis in range(3))
+    levels = len(network.blocks)
+    wanted = crop or shape
+    strides, kernels = choose_strides(wanted, (spacing[0], spacing[1], spacing[2]), levels)
+    if crop is None:
+        voxels = GPU_CROP_VOXELS if on == "cuda" else CPU_CROP_VOXELS
+        chosen = choose_crop(shape, total_stride(strides), voxels)
+        strides, kernels = choose_strides(chosen, (spacing[0], spacing[1], spacing[2]), levels)
+        reasons["crop"] = (
+            f"median volume {_by(shape)} voxels, rounded to multiples of {_by(total_stride(strides))}, "
+            f"at most {voxels} voxels"
+        )
+    else:
+        chosen = crop
+        reasons["crop"] = "set"
+    check_crop(chosen, total_stride(strides))
+    reasons["strides"] = (
+        f"median spacing {' x '.join(f'{side:.3g}' for side in spacing)} mm: an axis is halved while it keeps "
+        f"{SMALLEST_MAP} voxels and its spacing is at most {COARSE:g} times the finest"
+    )
+    width = network.width or (GPU_WIDTH if on == "cuda" else CPU_WIDTH)
+    reasons["width"] = "set" if network.width else f"{width} on a {'GPU' if on == 'cuda' else 'CPU'}"
+    axes, reasons["mirror_axes"] = choose_mirror_axes(mirror_axes, structures)
+    return Plan(chosen, strides, kernels, width, axes, on, arithmetic, 0, reasons)
+
+
+def choose_strides(
+    crop: Triple, spacing: tuple[float, float, float], levels: int
+) -> tuple[tuple[Triple, ...], tuple[Triple, ...]]:
+    """Return stride and kernel of each level: flat and coarse axes are left alone (DESIGN "Shapes")."""
+    size, step = list(crop), list(spacing)
+    strides: list[Triple] = [(1, 1, 1)]
+    kernels: list[Triple] = [_kernel(size, step)]
+    for _ in range(levels - 1):
+        finest = min(s for s, n in zip(step, size) if n > 1) if max(size) > 1 else min(step)
+        halve = [n // 2 >= SMALLEST_MAP and s <= COARSE * finest for n, s in zip(size, step)]
+        strides.append(triple([2 if h else 1 for h in halve]))
+        size = [n // 2 if h else n for n, h in zip(size, halve)]
+        step = [s * 2 if h else s for s, h in zip(step, halve)]
+        kernels.append(_kernel(size, step))
+    return tuple(strides), tuple(kernels)
+
+
+def _kernel(size: Sequence[int], step: Sequence[float]) -> Triple:
+    finest = min(step)
+    return triple([1 if n == 1 or s > COARSE * finest else 3 for n, s in zip(size, step)])
+
+
+def total_stride(strides: Sequence[Triple]) -> Triple:
+    """Return the product of the strides along each axis."""
+    total = [1, 1, 1]
+    for stride in strides:
+        total = [a * b for a, b in zip(total, stride)]
+    return triple(total)
+
+
+def choose_crop(shape: Triple, stride: Triple, voxels: int) -> Triple:
+    """Return the multiple of `stride` nearest to `shape`, the longest side shrunk to at most `voxels`."""
+    crop = [max(s, round(side / s) * s) for side, s in zip(shape, stride)]
+    while crop[0] * crop[1] * crop[2] > voxels:
+        shrinkable = [axis for axis in range(3) if crop[axis] > stride[axis]]
+        if not shrinkable:
+            break
+        longest = max(shrinkable, key=lambda axis: crop[axis] / stride[axis])
+        crop[longest] -= stride[longest]
+    return triple(crop)
+
+
+def check_crop(crop: Triple, stride: Triple) -> None:
+    """Refuse a crop that the strides do not divide.
+
+    Raises:
+        UserError: Names a crop near it that would do.
+    """
+    if any(side % s for side, s in zip(crop, stride)):
+        near = [max(s, round(side / s) * s) for side, s in zip(crop, stride)]
+        raise UserError(
+            f"{_by(crop)} cannot be divided by the network's strides {_by(stride)}; {_by(near)} can", "crop"
+        )
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> tuple[str, str]:
+    """Return "cuda" or "cpu", and why.
+
+    Raises:
+        UserError: A GPU was asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UserError("no GPU can be used here; choose cpu or auto", "training.device")
+    if wanted != "auto":
+        return wanted, "set"
+    return ("cuda", torch.cuda.get_device_name()) if there else ("cpu", "no GPU can be used here")
+
+
+def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: str) -> tuple[Precision, str]:
+    """Return the arithmetic of the network, and why: bf16 where the processor computes with it."""
+    if wanted != "auto":
+        return wanted, "set"
+    if device == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        has = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return ("bf16", "the processor has bf16") if has else ("fp32", "the processor has no bf16")
+
+
+def choose_mirror_axes(wanted: Sequence[str] | None, structures: Sequence[str]) -> tuple[tuple[int, ...], str]:
+    """Return the axes that may be flipped: x alone, or none where a structure's name tells its side."""
+    if wanted is not None:
+        return tuple(sorted({"xyz".index(axis) for axis in wanted})), "set"
+    sided = [name for name in structures if _SIDES.search(name.lower())]
+    if sided:
+        return (), f"{sided[0]!r} has a side, which a flip would swap"
+    return (0,), "left and right are the body's one near-symmetry"
+
+
+def _by(values: Sequence[int]) -> str:
+    return " x ".join(map(str, values))

@@ -1,0 +1,51 @@
+"""Settings of training itself: length, optimiser, schedule, precision, seed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from frugalseg.settings import Settings
+
+DEFAULT_MINUTES = 12.0
+
+
+class TrainingSettings(Settings):
+    """How long, with what, and from which seed."""
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimiser steps. Without steps and minutes: what fits into 12 minutes."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Length of training; a timed warm-up turns it into a number of steps before the first one."""
+    optimiser: Literal["adamw", "published"] = "adamw"
+    """`adamw`, or `published`: Adam whose decay multiplies each weight by 1 - weight_decay in every step, whatever
+    the learning rate (Iwasawa et al. 2020: 1e-5)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate at the start."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decay of the weights; see `optimiser`."""
+    schedule: Literal["poly", "cosine", "constant"] = "poly"
+    """`poly`: (1 - step / steps) ** 0.9, as published; `cosine`: half a cosine. Both end at 0."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of the steps over which the learning rate rises linearly from 0."""
+    clip: Annotated[float, Field(gt=0)] | None = 12.0
+    """Largest norm of the gradient; a larger one is scaled down."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; `auto` is bf16 where the processor has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is the GPU if there is one."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the first weights and of every sample."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that cut and augment samples; by default one per two processors, at most 8."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest time between two checkpoints."""
+    validate_every: Annotated[int, Field(ge=1)] = 200
+    """Steps between two looks at the validation cases, where the budget has some."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("steps and minutes are both set; choose one")
+        return self

@@ -92,12 +92,11 @@ def make_split(
     else:
         chosen = _first(available, labels, seed)
         rule = f"the first {labels} of {len(available)} labelled cases, permuted with seed {seed}"
-    fixed = [name for name in manifest.validation if labels is None and named is None]
     if validation < 0 or validation >= len(chosen):
         raise UserError(
             f"{validation} validation cases out of a budget of {len(chosen)} leave none to train on", "validation"
         )
-    held = chosen[len(chosen) - validation :] + fixed
+    held = chosen[len(chosen) - validation :]
     training = chosen[: len(chosen) - validation]
     read = {*training, *held}
     hidden = [case.name for case in manifest.training if case.name not in read]

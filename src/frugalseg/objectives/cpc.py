@@ -238,7 +238,8 @@ class ContrastivePredictiveCoding(Task):
         """
 
         def means(part: Tensor, part_keys: Tensor) -> Tensor:
-            return inputs.encode(part, part_keys)[-1].float().mean(dim=(2, 3, 4))
+            deepest = inputs.encode(part, part_keys)[-1]
+            return deepest.to(torch.promote_types(deepest.dtype, torch.float32)).mean(dim=(2, 3, 4))
 
         size = self.settings.chunk
         if size is None:
@@ -281,7 +282,7 @@ class ContrastivePredictiveCoding(Task):
 
     def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "info_nce", the mean over images; labels are not looked at."""
-        return {"info_nce": info_nce_loss(self.scores(out, batch.keys).float()).mean()}
+        return {"info_nce": info_nce_loss(self.scores(out, batch.keys)).mean()}
 
     @torch.no_grad()
     def metrics(self, out: Named, batch: Batch) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Checkpoints: complete or not there, checked when read, without pickle.
 
 A checkpoint is a folder. It is written under another name, flushed, and renamed into place; the one before stays
-as `<name>.previous` until the new one is complete. `state.json`, written last, holds the hashes of the others.
+as `<name>.previous` until the new one is complete. `state.json`, written last, holds the hashes of
+the others and of itself.
 
     model.safetensors  what prediction needs (trunk, head, branches that feed the head)
     model.json         what the model is
@@ -25,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from frugalseg.errors import DataError
-from frugalseg.files import hash_file, read_json_object, sync_folder, write_atomic, write_json
+from frugalseg.files import hash_file, hash_value, read_json_object, sync_folder, write_atomic, write_json
 
 FORMAT_VERSION = 1
 LAST, BEST = "last", "best"
@@ -85,7 +86,7 @@ def save_checkpoint(
             **facts,
             "sha256": {name: hash_file(temporary / name) for name in names},
         }
-        write_json(temporary / "state.json", seal)
+        write_json(temporary / "state.json", {**seal, "seal": hash_value(seal)})
         os.chmod(temporary, 0o755)
         _swap(temporary, folder)
         temporary = None
@@ -136,6 +137,8 @@ def verify(folder: Path) -> dict[str, Any]:
     version = facts.get("format_version")
     if version != FORMAT_VERSION:
         raise DataError(f"has format {version}, this version of frugalseg reads {FORMAT_VERSION}", folder)
+    if facts.pop("seal", None) != hash_value(facts):
+        raise DataError("is damaged: it does not have the hash that was written with it", folder / "state.json")
     for name, value in facts.get("sha256", {}).items():
         if hash_file(folder / name) != value:
             raise DataError(f"is damaged: {name} does not have the hash that was written with it", folder)

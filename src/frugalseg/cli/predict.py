@@ -1,0 +1,37 @@
+"""`frugalseg predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictions; must be new.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Images, folders of images, or a data set (its test list).")
+    ] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE, once for each of the model's channels, for one case.")
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="Name of the case given by --channel.")] = None,
+    flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Average over mirrored copies.")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="last or best.")] = None,
+) -> None:
+    """Segment images, each on its own grid, with its own header."""
+    from frugalseg.errors import UserError
+    from frugalseg.jobs.predict import predict as job
+
+    named = {}
+    for item in channel or []:
+        name, equals, file = item.partition("=")
+        if not equals or not name or not file:
+            raise UserError(f"{item!r} is not of the form NAME=FILE", "--channel")
+        if name in named:
+            raise UserError(f"{name!r} is given twice", "--channel")
+        named[name] = Path(file)
+    job(run, paths or [], out, named, case, flips, probabilities, checkpoint)

@@ -1,0 +1,42 @@
+"""`frugalseg train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")],
+    method: Annotated[str, typer.Option(help="encdec, cpcseg, sscpcseg (see `frugalseg recipes`).")] = "sscpcseg",
+    labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
+    label_seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the choice of labelled cases; --seed by default.")
+    ] = None,
+    labelled: Annotated[Path | None, typer.Option(help="File naming the labelled cases, one a line.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length in minutes (12 by default).")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of --method.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, e.g. training.learning_rate=3e-4; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
+) -> None:
+    """Train on a few labels and, with the ss... methods, on the unlabelled volumes too."""
+    from frugalseg.jobs.train import train as job
+
+    overrides = list(settings or [])
+    if steps is not None:
+        overrides.append(f"training.steps={steps}")
+    if minutes is not None:
+        overrides.append(f"training.minutes={minutes}")
+    result = job(
+        data, out, method, labels, seed, label_seed, labelled, recipe, overrides, resume=resume, store=store
+    )
+    if result.signal is not None:
+        raise typer.Exit(128 + result.signal)

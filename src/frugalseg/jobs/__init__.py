@@ -1,0 +1,1 @@
+"""What the program does, one job a file: the Python API, which the command line calls. May import every room."""

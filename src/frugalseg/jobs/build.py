@@ -1,0 +1,87 @@
+"""Putting a network together from configuration, plan and label scheme, for training and for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from frugalseg.config.schema import Config
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.networks import MultiTaskNetwork, build_network
+from frugalseg.objectives import CpcSettings, Shapes, Task
+from frugalseg.training.plan import Plan
+
+# Floats held for the backward pass for each voxel and channel of the first level: measured on the CPU at width 8
+# with 120 patches of 16 cubed (about 17 of level 0, and a fifth of that for all deeper ones).
+FLOATS_PER_VOXEL = 20
+GIB = 2**30
+
+
+def shapes_of(plan: Plan, channels: int, scheme: LabelScheme) -> Shapes:
+    """Return what branches are built for."""
+    features = tuple(plan.width * 2**level for level in range(len(plan.strides)))
+    return Shapes(channels, plan.crop, plan.strides, features, plan.width, scheme.groups, scheme.classes)
+
+
+def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> MultiTaskNetwork:
+    """Return the network with every auxiliary task's branch, freshly initialised."""
+    shapes = shapes_of(plan, channels, scheme)
+    tasks: dict[str, Task] = {name: settings.build(shapes) for name, settings in config.auxiliary.items()}
+    return build_network(config.network, channels, scheme.outputs, plan.strides, plan.kernels, tasks, plan.width)
+
+
+def tasks_of(network: MultiTaskNetwork) -> dict[str, Task]:
+    """Return the network's branches as tasks."""
+    return {name: branch for name, branch in network.branches.items() if isinstance(branch, Task)}
+
+
+def deployed_weights(network: MultiTaskNetwork) -> frozenset[str]:
+    """Return the names of the weights that prediction needs: trunk, head, and branches that feed the head."""
+    feeding = tuple(f"branches.{name}." for name, task in tasks_of(network).items() if task.head_features)
+    return frozenset(
+        name for name in network.state_dict() if not name.startswith("branches.") or name.startswith(feeding or "/")
+    )
+
+
+def with_chunks(config: Config, plan: Plan, channels: int, memory: int) -> tuple[Config, Plan]:
+    """Choose how many patches contrastive coding encodes at a time, so that activations take a third of `memory`.
+
+    Args:
+        config: The configuration; a chunk that it sets is kept.
+        plan: The plan; gets the layout as a reason.
+        channels: Channels of an image.
+        memory: Bytes that the device may use.
+    """
+    tasks: dict[str, Any] = {}
+    samples = config.sampling.labelled + config.sampling.unlabelled
+    for name, settings in config.auxiliary.items():
+        tasks[name] = settings
+        if isinstance(settings, CpcSettings):
+            layout = settings.build(Shapes(channels, plan.crop, plan.strides, (8,), 8, 1, 2)).layout
+            voxels = layout.patch[0] * layout.patch[1] * layout.patch[2]
+            each = voxels * plan.width * FLOATS_PER_VOXEL * 4
+            total = samples * layout.grid[0] * layout.grid[1] * layout.grid[2]
+            fits = max(1, memory // 3 // each)
+            why = f"{layout.describe()}; {total} patches a step"
+            if settings.chunk is None and fits < total:
+                tasks[name] = settings.model_copy(update={"chunk": int(fits)})
+                why += f", encoded {fits} at a time to fit {memory / GIB:.1f} GiB"
+            plan = plan.because(name, why)
+    return config.model_copy(update={"auxiliary": tasks}), plan
+
+
+def model_facts(config: Config, plan: Plan, channels: tuple[str, ...], scheme: LabelScheme) -> dict[str, Any]:
+    """Return what model.json holds: everything that prediction needs beside the weights."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "plan": plan.to_json(),
+        "channels": list(channels),
+        "scheme": scheme.to_json(),
+    }
+
+
+def from_facts(facts: Mapping[str, Any]) -> tuple[Config, Plan, tuple[str, ...], LabelScheme]:
+    """Read what `model_facts` returned."""
+    config = Config.model_validate(facts["config"])
+    channels = tuple(str(name) for name in facts["channels"])
+    return config, Plan.from_json(facts["plan"]), channels, LabelScheme.from_json(facts["scheme"])

@@ -1,0 +1,123 @@
+"""Evaluate: predictions against truth, case by case, with the rules printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.data.manifest import read_manifest, test_labels
+from frugalseg.data.prepare import describe_difference
+from frugalseg.data.readers import case_name, is_image, read_label
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import DataError, UserError
+from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
+from frugalseg.files import read_json_object
+from frugalseg.geometry import TOLERANCE_MM
+from frugalseg.jobs.predict import RECORD
+from frugalseg.jobs.show import bar
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The summary and its rows; `missing` are truth cases without a prediction."""
+
+    summary: Summary
+    rows: list[CaseRow]
+    missing: tuple[str, ...]
+
+
+def evaluate(
+    predictions: Path,
+    truth: Path,
+    out: Path,
+    tolerance_mm: float = 1.0,
+    cases: Sequence[str] | None = None,
+    allow_missing: bool = False,
+) -> EvaluationResult:
+    """Score predictions and write cases.csv and summary.json.
+
+    Args:
+        predictions: Folder of label maps named like the cases.
+        truth: A data set (its test labels are taken) or a folder of label maps.
+        out: Folder for the results; must not exist or be empty.
+        tolerance_mm: Of surface Dice, in millimetres.
+        cases: Only these cases; by default every truth case.
+        allow_missing: Count truth cases without a prediction as missed, instead of refusing.
+
+    Raises:
+        UserError: Truth cases have no prediction; the folder holds nothing to compare; `out` is not empty.
+        DataError: A file cannot be read, or a prediction lies on another grid than its truth.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("exists and is not empty; choose another --out", out)
+    if not predictions.is_dir():
+        raise UserError("is not a folder of predictions", predictions)
+    is_data_set = (truth / "dataset.json").exists()
+    folder = test_labels(truth) if is_data_set else truth
+    if not folder.is_dir():
+        raise UserError("is not a folder of label maps (nor a data set with labelsTs)", folder)
+    labels = {case_name(path): path for path in sorted(folder.iterdir()) if is_image(path)}
+    if cases is not None:
+        if unknown := sorted(set(cases) - set(labels)):
+            raise UserError(f"has no label of case {unknown[0]!r}", folder)
+        labels = {name: labels[name] for name in labels if name in set(cases)}
+    if not labels:
+        raise UserError("holds no label maps (.nii, .nii.gz)", folder)
+    found = {case_name(path): path for path in sorted(predictions.iterdir()) if is_image(path)}
+    missing = tuple(name for name in labels if name not in found)
+    if len(missing) == len(labels):
+        raise UserError(f"holds no prediction of any of the {len(labels)} truth cases", predictions)
+    if missing and not allow_missing:
+        listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise UserError(
+            f"{len(missing)} truth cases have no prediction ({listed}); predict them, or count them as missed with "
+            "--allow-missing",
+            predictions,
+        )
+    scheme = find_scheme(predictions, truth if is_data_set else None)
+    rows: list[CaseRow] = []
+    with bar("evaluating", len(labels)) as advance:
+        for name, path in labels.items():
+            rows += evaluate_case(name, path, found.get(name), scheme, tolerance_mm)
+            advance()
+    summary = summarise(rows, missing)
+    write_cases_csv(out / "cases.csv", rows)
+    write_summary(out / "summary.json", summary)
+    return EvaluationResult(summary, rows, missing)
+
+
+def evaluate_case(
+    name: str, truth: Path, prediction: Path | None, scheme: LabelScheme, tolerance_mm: float
+) -> list[CaseRow]:
+    """Score one case; without a prediction every structure of the truth is missed."""
+    grid, label, _ = read_label(truth, scheme.allowed)
+    masks = {structure: np.asarray(scheme.mask(label, structure)) for structure in scheme.structures}
+    if prediction is None:
+        return list(score_case(name, masks, None, grid, tolerance_mm))
+    other, values, _ = read_label(prediction, scheme.allowed)
+    if other.shape != grid.shape:
+        raise DataError(f"has shape {other.shape}, its truth {grid.shape}", prediction)
+    if (apart := grid.difference(other)) > TOLERANCE_MM:
+        raise DataError(f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)})", prediction)
+    guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
+    return list(score_case(name, masks, guess, grid, tolerance_mm))
+
+
+def find_scheme(predictions: Path, data: Path | None) -> LabelScheme:
+    """Take the label scheme from the data set, else from the predictions' record.
+
+    Raises:
+        UserError: Neither is there.
+    """
+    if data is not None:
+        return read_manifest(data).scheme
+    record = predictions / RECORD
+    if record.exists():
+        return LabelScheme.from_json(read_json_object(record).get("scheme") or {}, str(record))
+    raise UserError(
+        f"has no {RECORD}, so the labels' meaning is unknown; give the data set instead of its label folder",
+        predictions,
+    )

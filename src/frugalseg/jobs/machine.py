@@ -1,0 +1,60 @@
+"""What the machine has: memory, processor, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from frugalseg import __version__
+
+
+def memory_bytes(device: str) -> int:
+    """Return the memory that can be used: the GPU's, or the smaller of the machine's and the control group's."""
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8 * 2**30
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            pages = min(pages, int((Path("/sys/fs/cgroup") / name).read_text()))
+        except (OSError, ValueError):
+            continue
+    return pages
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Return versions and hardware, for a run's record."""
+    return {
+        "frugalseg": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,85 @@
+"""Opening a trained model: weights and what they are, checked against their hashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from frugalseg.config.schema import Config
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import hash_file, read_json_object
+from frugalseg.inference.window import probabilities, with_flips
+from frugalseg.jobs.build import build, from_facts
+from frugalseg.networks import MultiTaskNetwork
+from frugalseg.training.plan import Plan
+from frugalseg.training.state import BEST, LAST, load_weights, verify
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network, and what it needs to be told apart from others."""
+
+    network: MultiTaskNetwork
+    config: Config
+    plan: Plan
+    channels: tuple[str, ...]
+    scheme: LabelScheme
+    folder: Path
+    sha256: str
+    step: int
+
+    def predict(self, windows: Tensor, flips: bool) -> Tensor:
+        """Return probabilities (n, R x K, x, y, z) of windows (n, C, x, y, z), averaged over flips if asked."""
+
+        def once(batch: Tensor) -> Tensor:
+            with torch.autocast(self.plan.device, torch.bfloat16, enabled=self.plan.precision == "bf16"):
+                logits = self.network.segment(batch.to(self.plan.device))
+            return probabilities(logits, self.scheme.groups, self.scheme.classes)
+
+        return with_flips(once, self.plan.mirror_axes if flips else ())(windows)
+
+
+def load_model(run: Path, checkpoint: str | None = None, device: str | None = None) -> Model:
+    """Open the model of a run.
+
+    Args:
+        run: The run's folder.
+        checkpoint: "last" or "best"; by default `best` where the run has one, which it has only if validation
+            labels were part of its budget, else `last`.
+        device: "cpu" or "cuda"; by default the GPU if there is one.
+
+    Raises:
+        UserError: There is no run or no such checkpoint.
+        DataError: A file is damaged or does not fit.
+    """
+    if not run.is_dir():
+        raise UserError("is not a folder; expected one that `frugalseg train --out` made", run)
+    names = [checkpoint] if checkpoint else [BEST, LAST]
+    folder = next((run / name for name in names if (run / name / "model.json").exists()), None)
+    if folder is None:
+        raise UserError(f"holds no checkpoint ({' or '.join(names)}); is it the folder of a training run?", run)
+    state = verify(folder)
+    try:
+        config, plan, channels, scheme = from_facts(read_json_object(folder / "model.json"))
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise DataError(f"does not describe a model ({type(error).__name__})", folder / "model.json") from error
+    on = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    plan = Plan.from_json({**plan.to_json(), "device": on})
+    network = build(config, plan, len(channels), scheme)
+    weights = load_weights(folder / "model.safetensors")
+    own = network.state_dict()
+    for name, tensor in weights.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise DataError(f"holds a weight {name!r} {tuple(tensor.shape)} that the model does not have", folder)
+    missing = [name for name in own if name not in weights and not name.startswith("branches.")]
+    if missing:
+        raise DataError(f"lacks the weight {missing[0]!r}", folder / "model.safetensors")
+    network.load_state_dict(weights, strict=False)
+    network.to(on).eval()
+    sha256 = hash_file(folder / "model.safetensors")
+    return Model(network, config, plan, channels, scheme, folder, sha256, int(state["step"]))

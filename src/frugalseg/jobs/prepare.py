@@ -1,0 +1,55 @@
+"""Fill the store for a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from frugalseg.data.manifest import Manifest, read_manifest, require_files
+from frugalseg.data.prepare import prepare as prepare_cases
+from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.store import StoredCase, default_store
+from frugalseg.jobs.show import bar, say
+
+
+def prepare(
+    data: Path, store: Path | None = None, settings: PreprocessSettings | None = None, workers: int | None = None
+) -> list[StoredCase]:
+    """Prepare every training image of a data set and every training label; the test cases are not touched.
+
+    Args:
+        data: Folder with dataset.json.
+        store: Where prepared cases are kept; by default the user's cache folder.
+        settings: What to do to the images.
+        workers: Cases at a time; by default one per processor.
+
+    Raises:
+        DataError: A file is missing, cannot be read, or contradicts the data set.
+    """
+    manifest = read_manifest(data)
+    require_files(manifest)
+    names = {case.name for case in manifest.labelled}
+    return prepared(manifest, names, store, settings or PreprocessSettings(), workers)
+
+
+def prepared(
+    manifest: Manifest,
+    readable: Collection[str],
+    store: Path | None,
+    settings: PreprocessSettings,
+    workers: int | None = None,
+) -> list[StoredCase]:
+    """Prepare all training cases; of their labels only the `readable` ones. Says where and how much."""
+    root = store or default_store()
+    made = 0
+    with bar("preparing", len(manifest.training)) as advance:
+
+        def progress(new: bool) -> None:
+            nonlocal made
+            made += new
+            advance()
+
+        cases = prepare_cases(manifest, manifest.training, readable, root, settings, workers, progress)
+    size = sum(path.stat().st_size for case in cases for path in (case.image, case.label) if path is not None)
+    say(f"store: {root} ({len(cases)} cases, {made} new, {size / 2**20:.1f} MiB)")
+    return cases

@@ -1,0 +1,66 @@
+"""What a person sees while work goes on: lines on standard error, and bars where that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Any]:
+    """Yield a function that moves a bar on by one; it does nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda *_: progress.advance(task)
+
+
+class TrainingBar:
+    """A bar with losses, Dice on the training crops (running means) and the time left."""
+
+    def __init__(self, steps: int, first: int, structures: tuple[str, ...]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._means: dict[str, float] = {}
+        self._structures = structures
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("training", total=steps, completed=first, state="")
+
+    def __enter__(self) -> TrainingBar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the state after `step` steps."""
+        for name, value in values.items():
+            if value == value:  # NaN: nothing to measure in this step
+                self._means[name] = 0.9 * self._means.get(name, value) + 0.1 * value
+        loss = sum(v for k, v in self._means.items() if k.startswith("segmentation."))
+        dice = [self._means[f"dice.{name}"] for name in self._structures if f"dice.{name}" in self._means]
+        state = f"loss {loss:.3f}  Dice {' '.join(f'{d:.2f}' for d in dice)}"
+        if "cpc.accuracy" in self._means:
+            state += f"  CPC {self._means['cpc.accuracy']:.2f} (chance {self._means['cpc.chance']:.2f})"
+        self._progress.update(self._task, completed=step, state=state)

@@ -1,0 +1,199 @@
+"""Contrastive predictive coding trains: its gradient is right, reaches the encoder, and uses no label."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from frugalseg.errors import UserError
+from frugalseg.networks import BranchInput, MultiTaskNetwork, NetworkSettings, build_network
+from frugalseg.networks.encoder import PUBLISHED_STRIDES
+from frugalseg.objectives import Batch, CpcSettings, Shapes
+from frugalseg.objectives.base import outputs_of
+from frugalseg.objectives.cpc import (
+    ContrastivePredictiveCoding,
+    assign_roles,
+    choose_layout,
+    cut_patches,
+    info_nce_loss,
+    info_nce_scores,
+)
+
+STRIDE = (8, 8, 8)
+CROP = (16, 32, 16)
+SMALL = CpcSettings(patch=(8, 8, 8), blocks=1)
+
+
+def shapes(crop: tuple[int, int, int] = CROP) -> Shapes:
+    return Shapes(1, crop, PUBLISHED_STRIDES, (8, 16, 32, 64), 8, 1, 2)
+
+
+def network(
+    settings: CpcSettings, crop: tuple[int, int, int] = CROP
+) -> tuple[MultiTaskNetwork, ContrastivePredictiveCoding]:
+    torch.manual_seed(3)
+    branch = settings.build(shapes(crop))
+    return build_network(NetworkSettings(), 1, 2, PUBLISHED_STRIDES, [(3, 3, 3)] * 4, {"cpc": branch}, 8), branch
+
+
+def batch_of(count: int, crop: tuple[int, int, int] = CROP) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(count, 1, *crop, generator=generator)
+    zeros = torch.zeros(count, 1, *crop, dtype=torch.uint8)
+    return Batch(image, zeros, zeros, torch.arange(count) + 11, torch.arange(count), 0)
+
+
+def cpc_loss(net: MultiTaskNetwork, branch: ContrastivePredictiveCoding, batch: Batch) -> Tensor:
+    out = net(batch.image, batch.keys, 1)
+    return branch.loss(outputs_of("cpc", out), batch)["info_nce"]
+
+
+def test_hippocampus_layout_of_the_design() -> None:
+    layout = choose_layout(CpcSettings(), (40, 48, 32), STRIDE)
+    assert layout.patch == (16, 16, 16)
+    assert layout.grid == (4, 5, 3)
+    assert (layout.axis, layout.slabs, layout.gap, layout.targets) == (1, 2, 1, 24)
+
+
+def test_paper_layout() -> None:
+    layout = choose_layout(CpcSettings(), (144, 144, 128), STRIDE)
+    assert (layout.patch, layout.grid, layout.axis, layout.slabs) == ((32, 32, 32), (8, 8, 7), 2, 3)
+
+
+@pytest.mark.parametrize("side", [32, 40, 48, 56, 64, 72])
+def test_default_gap_shares_no_voxel_and_the_published_one_leaks_on_even_grids(side: int) -> None:
+    crop = (side, 32, 32)
+
+    def shared(settings: CpcSettings) -> bool:
+        layout = choose_layout(settings, crop, STRIDE)
+        voxels = torch.arange(side * 32 * 32).reshape(1, 1, *crop).float()
+        patches = cut_patches(voxels, layout.patch, layout.stride)[0].flatten(1)
+        grid = patches.T.reshape(1, -1, *layout.grid).movedim(2, -1)
+        roles = assign_roles(grid, layout.slabs, "updown", "upper")
+        return bool(torch.isin(roles.context, roles.targets).any())
+
+    assert not shared(CpcSettings(patch=(16, 16, 16), axis="x"))
+    slabs = (side - 16) // 8 + 1
+    assert shared(CpcSettings(patch=(16, 16, 16), axis="x", gap="published")) == (slabs % 2 == 0)
+
+
+def test_too_small_a_crop_is_refused_with_the_sizes() -> None:
+    with pytest.raises(UserError, match="16x16x16"):
+        choose_layout(CpcSettings(), (16, 16, 16), STRIDE)
+
+
+def test_info_nce_by_hand() -> None:
+    prediction = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    targets = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
+    negatives = torch.zeros(1, 2, 3)
+    scores = info_nce_scores(prediction, targets, negatives, None)
+    assert scores.shape == (1, 2, 5)
+    # Row 0: 2 for its own target, 0 for the other four.
+    wanted = -torch.log(torch.e ** torch.tensor(2.0) / (torch.e ** torch.tensor(2.0) + 4))
+    torch.testing.assert_close(info_nce_loss(scores), wanted[None])
+
+
+def test_cosine_scores_ignore_length_and_equal_scores_give_log_of_the_count() -> None:
+    a, b, c = torch.randn(2, 4, 3), torch.randn(2, 4, 3), torch.randn(2, 4, 5)
+    one = info_nce_scores(a, b, c, 0.1)
+    torch.testing.assert_close(one, info_nce_scores(5 * a, 0.3 * b, 7 * c, 0.1))
+    assert one.abs().max() <= 10.0001
+    flat = info_nce_loss(torch.zeros(1, 6, 26))
+    torch.testing.assert_close(flat, torch.log(torch.tensor([26.0])))
+
+
+@pytest.mark.parametrize("similarity", ["inner", "cosine"])
+@pytest.mark.parametrize("source", ["image", "batch"])
+def test_gradient_against_finite_differences(similarity: str, source: str) -> None:
+    settings = CpcSettings.model_validate(
+        {"patch": (8, 8, 8), "blocks": 1, "similarity": similarity, "negatives_from": source, "negatives": 7}
+    )
+    layout = choose_layout(settings, (16, 24, 16), STRIDE)
+    torch.manual_seed(0)
+    branch = ContrastivePredictiveCoding(settings, layout, 8).double()
+    encodings = torch.randn(2, 8, *layout.grid, dtype=torch.float64, requires_grad=True)
+    keys = torch.tensor([4, 9])
+
+    def loss(grid: Tensor) -> Tensor:
+        out = {"encodings": grid, "prediction": branch.predict(branch.roles(grid).context)}
+        return info_nce_loss(branch.scores(out, keys)).mean()
+
+    assert torch.autograd.gradcheck(loss, (encodings,), eps=1e-6, atol=1e-6, rtol=1e-4)
+
+
+def test_a_step_on_unlabelled_volumes_changes_encoder_and_predictor_but_not_the_decoder() -> None:
+    net, branch = network(SMALL)
+    before = copy.deepcopy(net.state_dict())
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    cpc_loss(net, branch, batch_of(2)).backward()
+    optimiser.step()
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("encoder.init_conv") for name in changed)
+    assert any(name.startswith("encoder.levels.3") for name in changed)
+    assert any(name.startswith("branches.cpc") for name in changed)
+    assert not any(name.startswith(("decoder", "head")) for name in changed)
+
+
+def test_labels_do_not_matter() -> None:
+    net, branch = network(SMALL)
+    batch = batch_of(2)
+    one = cpc_loss(net, branch, batch)
+    other = Batch(
+        batch.image, torch.ones_like(batch.target), torch.ones_like(batch.weight), batch.keys, batch.cases, 2
+    )
+    assert torch.equal(one, cpc_loss(net, branch, other))
+
+
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_chunks_give_the_same_loss_and_gradient_with_dropout_on(chunk: int) -> None:
+    results = []
+    for size in (None, chunk):
+        net, branch = network(SMALL.model_copy(update={"chunk": size}), (16, 24, 16))
+        net.double().train()
+        batch = batch_of(2, (16, 24, 16))
+        loss = cpc_loss(net, branch, replace(batch, image=batch.image.double()))
+        loss.backward()
+        results.append((loss.detach(), [p.grad.clone() for p in net.encoder.parameters() if p.grad is not None]))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    assert len(results[0][1]) == len(results[1][1]) > 0
+    for one, other in zip(results[0][1], results[1][1]):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-12)
+
+
+def test_training_beats_chance() -> None:
+    net, branch = network(SMALL)
+    batch = batch_of(2)
+    batch = Batch(
+        torch.nn.functional.avg_pool3d(batch.image, 5, 1, 2) * 5,
+        batch.target,
+        batch.weight,
+        batch.keys,
+        batch.cases,
+        0,
+    )
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    first = None
+    for _ in range(15):
+        optimiser.zero_grad()
+        loss = cpc_loss(net, branch, batch)
+        first = float(loss.detach()) if first is None else first
+        loss.backward()
+        optimiser.step()
+    assert first is not None
+    assert float(loss.detach()) < 0.9 * first
+
+
+def test_encode_is_the_shared_encoder() -> None:
+    _, branch = network(SMALL)
+    seen = []
+
+    def encode(patches: Tensor, keys: Tensor) -> list[Tensor]:
+        seen.append(patches.shape)
+        return [torch.zeros(len(patches), 64, 1, 1, 1)]
+
+    branch(BranchInput(torch.zeros(2, 1, *CROP), [], encode, torch.arange(2)))
+    assert seen == [(2 * 3 * 7 * 3, 1, 8, 8, 8)]

@@ -1,0 +1,106 @@
+"""Manifest, label scheme and budget: who is labelled, who is not, and which labels a run may read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frugalseg.data.budget import Split, make_split
+from frugalseg.data.manifest import read_manifest, require_files
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import read_json_object, write_json
+from tests.data.datasets import write_data_set
+
+
+def edit(folder: Path, **changes: object) -> None:
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**content, **changes}))
+
+
+def test_unlisted_images_are_unlabelled_and_test_labels_are_unknown(tmp_path: Path) -> None:
+    manifest = read_manifest(write_data_set(tmp_path))
+    assert [case.label is not None for case in manifest.training] == [True] * 3 + [False] * 2
+    assert [case.name for case in manifest.test] == ["case_05"]
+    assert "labelsTs" not in repr(manifest)
+
+
+def test_refused(tmp_path: Path) -> None:
+    folder = write_data_set(tmp_path)
+    good = json.loads((folder / "dataset.json").read_text())["training"]
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"training": [{"image": "../x.nii.gz"}]}, "leaves the data folder"),
+        ({"training": [*good, good[0]]}, "appears twice"),
+        ({"training": [3]}, "needs an"),
+        ({"test": [good[0]["image"]]}, "both a training and a test case"),
+        ({"labels": {"0": "background"}}, "no structure"),
+        ({"labels": {"1": "a", "2": "b"}}, "0 \\(background\\)"),
+        ({"modality": {"1": "MRI"}}, "number its channels"),
+        ({"groups": {"nobody": "p"}}, "no case"),
+    ]
+    for changes, message in cases:
+        write_data_set(tmp_path)
+        edit(folder, **changes)
+        with pytest.raises(DataError, match=message):
+            read_manifest(folder)
+    write_data_set(tmp_path)
+    (folder / "labelsTr" / "case_01.nii.gz").unlink()
+    with pytest.raises(DataError, match="case_01"):
+        require_files(read_manifest(folder))
+
+
+def test_budgets_nest_and_depend_on_the_seed(tmp_path: Path) -> None:
+    manifest = read_manifest(write_data_set(tmp_path, labelled=12))
+    three, six, twelve = (set(make_split(manifest, n, 4).labelled) for n in (3, 6, 12))
+    assert three < six < twelve
+    assert len({make_split(manifest, 3, seed).labelled for seed in range(8)}) > 4
+    split = make_split(manifest, 3, 4)
+    assert set(split.unlabelled) == {case.name for case in manifest.training} - three
+    held = make_split(manifest, 6, 4, validation=2)
+    assert set(held.labelled) | set(held.validation) == six
+    assert held.readable == six
+
+
+def test_patients_are_not_split(tmp_path: Path) -> None:
+    groups = {f"case_{i:02d}": f"p{i // 3}" for i in range(6)}
+    manifest = read_manifest(write_data_set(tmp_path, labelled=6, groups=groups))
+    split = make_split(manifest, 3, 0)
+    assert len({groups[name] for name in split.labelled}) == 1
+    with pytest.raises(UserError, match="choose 3 or 6"):
+        make_split(manifest, 4, 0)
+    with pytest.raises(UserError, match="choose 1 to 6"):
+        make_split(manifest, 0, 0)
+
+
+def test_named_cases_and_a_changed_split_file(tmp_path: Path) -> None:
+    manifest = read_manifest(write_data_set(tmp_path / "d"))
+    split = make_split(manifest, named=["case_02"])
+    assert split.labelled == ("case_02",)
+    with pytest.raises(DataError, match="Did you mean 'case_02'"):
+        make_split(manifest, named=["case_2"])
+    path = tmp_path / "split.json"
+    write_json(path, split.to_json())
+    assert Split.from_json(read_json_object(path), path) == split
+    path.write_text(path.read_text().replace('"case_02"', '"case_01"'))
+    with pytest.raises(DataError, match="changed after"):
+        Split.from_json(read_json_object(path), path)
+
+
+def test_scheme_encodes_and_decodes() -> None:
+    label = np.array([[[0, 1, 2, 3]]])
+    regions = {"WT": [1, 2, 3], "TC": [2, 3], "ET": [3]}
+    labels = {"0": "background", "1": "a", "2": "b", "3": "c"}
+    nested = LabelScheme.from_json({"labels": labels, "regions": regions})
+    assert nested.order == (1, 2, 3)
+    assert nested.encode(label)[:, 0, 0].tolist() == [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]]
+    assert np.array_equal(nested.decode(nested.encode(label)), label)
+    exclusive = LabelScheme.from_json({"labels": {"background": 0, "b": 7, "a": 2}})
+    strange = np.array([[[0, 7, 2]]])
+    assert exclusive.encode(strange)[0, 0, 0].tolist() == [0, 2, 1]
+    assert np.array_equal(exclusive.decode(exclusive.encode(strange)), strange)
+    assert LabelScheme.from_json(nested.to_json()) == nested
+    with pytest.raises(DataError, match="regions_class_order"):
+        LabelScheme.from_json({"labels": labels, "regions": {"x": [1, 2], "y": [2, 3]}})

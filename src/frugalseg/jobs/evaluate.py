@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from frugalseg.files import read_json_object
 from frugalseg.geometry import TOLERANCE_MM
 from frugalseg.jobs.predict import RECORD
 from frugalseg.jobs.show import bar
+from frugalseg.report import EvaluationPart, PictureCase, write_report
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def evaluate(
     cases: Sequence[str] | None = None,
     allow_missing: bool = False,
 ) -> EvaluationResult:
-    """Score predictions and write cases.csv and summary.json.
+    """Score predictions and write cases.csv, summary.json and report.html.
 
     Args:
         predictions: Folder of label maps named like the cases.
@@ -86,7 +88,34 @@ def evaluate(
     summary = summarise(rows, missing)
     write_cases_csv(out / "cases.csv", rows)
     write_summary(out / "summary.json", summary)
+    report(predictions, labels, found, scheme, summary, rows, out)
     return EvaluationResult(summary, rows, missing)
+
+
+def report(
+    predictions: Path,
+    labels: Mapping[str, Path],
+    found: Mapping[str, Path],
+    scheme: LabelScheme,
+    summary: Summary,
+    rows: Sequence[CaseRow],
+    out: Path,
+) -> None:
+    """Write report.html: scores, the worst, median and best case, and the run that made the predictions."""
+    record: dict[str, Any] = {}
+    if (predictions / RECORD).exists():
+        record = read_json_object(predictions / RECORD)
+    pictures = []
+    for title, score in summary.examples.items():
+        files = record.get("cases", {}).get(score.case) or []
+        image = Path(str(files[0])) if files else None
+        if image is not None and image.is_file() and score.case in found:
+            dice = score.means["dice"]
+            pictures.append(PictureCase(score.case, title, dice, image, labels[score.case], found[score.case]))
+    run = Path(str(record["run"])) if "run" in record else None
+    source = next(iter(labels.values())).parent
+    part = EvaluationPart(summary, rows, pictures, scheme, f"{source.parent.name}/{source.name}")
+    write_report(out / "report.html", run if run is not None and run.is_dir() else None, part)
 
 
 def evaluate_case(

@@ -25,6 +25,7 @@ from frugalseg.jobs.prepare import prepared
 from frugalseg.jobs.show import TrainingBar, say
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import SegmentationLoss
+from frugalseg.report import write_report
 from frugalseg.training.loader import batches
 from frugalseg.training.log import Log
 from frugalseg.training.loop import Loop, make_fabric, warm_up
@@ -313,6 +314,7 @@ class Run:
         spent = facts.setdefault("spent", [])
         spent.append({"from": first, "to": step, "seconds": round(seconds, 1), "peak_bytes": peak_memory_bytes()})
         write_json(self.folder / "run.json", facts)
+        write_report(self.folder / "report.html", self.folder, None)
         if signal is not None:
             say(f"stopped by signal {signal} after step {step} of {self.plan.steps}; --resume goes on")
         else:

@@ -1,0 +1,68 @@
+"""The curves of a training run, from its metrics.csv."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.report.pictures import COLOURS, data_uri
+
+POINTS = 1000
+SMOOTH = 25  # steps of the running mean
+
+
+def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of a CSV of numbers; empty cells are NaN."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if len(rows) < 2:
+        return {}
+    values = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:] if len(row) == len(rows[0])]
+    return dict(zip(rows[0], np.array(values).T, strict=True))
+
+
+def running_mean(values: NDArray[np.float64], width: int = SMOOTH) -> NDArray[np.float64]:
+    """Return the mean of the last `width` numbers at each place, NaN not counted."""
+    known = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(known)])
+    stop = np.arange(1, len(values) + 1)
+    start = np.maximum(0, stop - width)
+    found = counts[stop] - counts[start]
+    return np.where(found > 0, (sums[stop] - sums[start]) / np.maximum(found, 1), np.nan)
+
+
+def draw_curves(path: Path) -> list[tuple[str, str]]:
+    """Return (title, data URI) of each plot that metrics.csv has columns for."""
+    columns = read_columns(path)
+    groups = {
+        "Losses": [name for name in columns if name.startswith("segmentation.") or name.endswith("info_nce")],
+        "Dice on training crops": [name for name in columns if name.startswith("dice.")],
+        "Contrastive accuracy and chance": [n for n in columns if n.endswith((".accuracy", ".chance"))],
+        "Gradient on the encoder: auxiliary task over segmentation": [
+            name for name in columns if name.endswith("gradient_ratio")
+        ],
+        "Learning rate": [name for name in columns if name == "learning_rate"],
+    }
+    return [(title, _draw(columns, names)) for title, names in groups.items() if names]
+
+
+def _draw(columns: dict[str, NDArray[np.float64]], names: list[str]) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 2.6), dpi=100, layout="constrained")
+    panel: Any = figure.subplots()
+    steps = columns["step"]
+    every = max(1, len(steps) // POINTS)
+    for name, colour in zip(names, ("#0072B2", *COLOURS) * 4):
+        panel.plot(steps[::every], columns[name][::every], color=colour, alpha=0.18, linewidth=0.7)
+        panel.plot(steps[::every], running_mean(columns[name])[::every], color=colour, linewidth=1.6, label=name)
+    panel.set_xlabel("step")
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=8)
+    return data_uri(figure)

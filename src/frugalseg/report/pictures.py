@@ -1,0 +1,103 @@
+"""Three slices through a case, truth and prediction outlined, in the canonical orientation."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.data.readers import read_image, read_label
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.geometry import Grid, Reorder
+
+# Okabe and Ito's colours, told apart by colour-blind readers.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
+_VIEWS = (("sagittal", 0, "P", "A", "I", "S"), ("coronal", 1, "L", "R", "I", "S"), ("axial", 2, "L", "R", "P", "A"))
+
+
+@dataclass(frozen=True)
+class PictureCase:
+    """A case to be shown: the image (its first channel), its truth, its prediction."""
+
+    name: str
+    title: str
+    dice: float
+    image: Path
+    truth: Path
+    prediction: Path
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One view, ready for drawing: rows run down, columns to the right; `aspect`: mm a row over mm a column."""
+
+    view: str
+    image: NDArray[np.float32]
+    truth: NDArray[np.int32]
+    prediction: NDArray[np.int32]
+    aspect: float
+    letters: tuple[str, str, str, str]
+
+
+def slices(
+    grid: Grid, image: NDArray[np.float32], truth: NDArray[np.int32], prediction: NDArray[np.int32]
+) -> list[Slice]:
+    """Cut three views through the middle of the structures, the same whatever the file's orientation."""
+    reorder = Reorder.to_canonical(grid)
+    canonical = reorder.apply_grid(grid)
+    volumes = [reorder.apply(volume) for volume in (image, truth, prediction)]
+    foreground = np.argwhere((volumes[1] > 0) | (volumes[2] > 0))
+    centre = foreground.mean(axis=0) if len(foreground) else (np.array(canonical.shape) - 1) / 2
+    result = []
+    for view, axis, left, right, down, up in _VIEWS:
+        place = round(float(centre[axis]))
+        cut = [np.take(volume, place, axis=axis).T[::-1] for volume in volumes]
+        horizontal, vertical = (other for other in range(3) if other != axis)
+        aspect = canonical.spacing[vertical] / canonical.spacing[horizontal]
+        result.append(Slice(view, cut[0], cut[1], cut[2], aspect, (left, right, down, up)))
+    return result
+
+
+def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
+    """Return a data URI of the case's picture (PNG).
+
+    Raises:
+        DataError: One of its files cannot be read.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    grid, image = read_image(case.image)
+    _, truth, _ = read_label(case.truth, scheme.allowed)
+    _, prediction, _ = read_label(case.prediction, scheme.allowed)
+    low, high = np.percentile(image[0], (1, 99))
+    figure = Figure(figsize=(9.5, 3.6), dpi=100, layout="constrained")
+    panels: Any = figure.subplots(1, 3)
+    for panel, cut in zip(panels, slices(grid, image[0], truth, prediction), strict=True):
+        panel.imshow(cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect)
+        for structure, colour in zip(scheme.structures, COLOURS * 8):
+            for label, style in ((cut.truth, "solid"), (cut.prediction, "dashed")):
+                mask = scheme.mask(label, structure)
+                if mask.any() and min(mask.shape) > 1:
+                    panel.contour(mask, [0.5], colors=[colour], linewidths=1.4, linestyles=style)
+        panel.set(xticks=[], yticks=[], title=cut.view)
+        places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.04), (0.5, 0.96))
+        for letter, (x, y) in zip(cut.letters, places, strict=True):
+            panel.text(x, y, letter, transform=panel.transAxes, color="white", ha="center", va="center", fontsize=9)
+    lines = [Line2D([], [], color=c, label=name) for name, c in zip(scheme.structures, COLOURS * 8)]
+    for style, name in (("-", "truth"), ("--", "prediction")):
+        lines.append(Line2D([], [], color="black", ls=style, label=name))
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=9)
+    return data_uri(figure)
+
+
+def data_uri(figure: Any) -> str:
+    """Return a matplotlib figure as the data URI of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

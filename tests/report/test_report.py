@@ -1,0 +1,82 @@
+"""The page stands alone, shows cases the same way whatever their files' orientation, and believes no text."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.evaluation import score_case, summarise
+from frugalseg.geometry import Grid
+from frugalseg.report import EvaluationPart, PictureCase, write_report
+from frugalseg.report.curves import running_mean
+from frugalseg.report.pictures import slices
+from tests.data.datasets import write_nifti
+
+SCHEME = LabelScheme.from_json({"labels": {"0": "background", "1": "box"}})
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "action")]
+
+
+def test_self_contained_and_escaped(tmp_path: Path) -> None:
+    label = np.zeros((8, 9, 7), np.uint8)
+    label[2:5, 3:7, 2:5] = 1
+    for name in ("image", "truth", "guess"):
+        write_nifti(tmp_path / f"{name}.nii.gz", label)
+    name = "<script>alert(1)</script>"
+    rows = score_case(name, {"box": label > 0}, {"box": label > 0}, Grid((8, 9, 7), np.eye(4)), 1.0)
+    picture = PictureCase(name, "best", 1.0, *(tmp_path / f"{n}.nii.gz" for n in ("image", "truth", "guess")))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.csv").write_text("step,learning_rate,dice.box\n1,0.1,\n2,0.05,0.5\n")
+    (run / "config.yaml").write_text("method: <b>x</b>\n")
+    part = EvaluationPart(summarise(rows), rows, [picture], SCHEME, "labels")
+    write_report(tmp_path / "report.html", run, part)
+    text = (tmp_path / "report.html").read_text()
+    links = Links()
+    links.feed(text)
+    assert len(links.found) == 3
+    assert all(link.startswith("data:image/png;base64,") for link in links.found)
+    assert "script" not in links.tags
+    assert "&lt;b&gt;x" in text
+
+
+def test_a_bare_run_gives_a_page(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    write_report(tmp_path / "report.html", tmp_path / "run", None)
+    assert "not a medical device" in (tmp_path / "report.html").read_text()
+
+
+def test_every_orientation_looks_the_same() -> None:
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(6, 7, 8)).astype(np.float32)
+    label = (image > 1).astype(np.int32)
+    plain = slices(Grid((6, 7, 8), np.diag([1.0, 1.0, 2.0, 1.0])), image, label, label)
+    turned = [np.ascontiguousarray(a[::-1].transpose(2, 0, 1)) for a in (image, label, label)]
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = 2, -1, 1, 1
+    affine[0, 3] = 5
+    for one, two in zip(plain, slices(Grid((8, 6, 7), affine), *turned), strict=True):  # type: ignore[arg-type]
+        assert np.array_equal(one.image, two.image)
+        assert one.aspect == two.aspect
+    axial = plain[2]
+    assert axial.image.shape == (7, 6)
+    middle = round(float(np.argwhere(label)[:, 2].mean()))
+    assert axial.image[0, 0] == image[0, -1, middle]  # top left: left and front
+    assert [cut.aspect for cut in plain] == [2.0, 2.0, 1.0]
+
+
+def test_running_mean_by_hand() -> None:
+    values = np.array([1.0, np.nan, 3.0, 5.0])
+    assert running_mean(values, 2).tolist() == [1.0, 1.0, 3.0, 4.0]

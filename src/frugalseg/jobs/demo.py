@@ -20,7 +20,7 @@ from frugalseg.jobs.train import train
 
 MINUTES = 2.0
 STRUCTURE = "whole_tumour"
-# Small crops and few patches: many steps in little time. By hand, because 9 targets are fewer than the default asks.
+# Small crops and few patches: many steps in little time. 9 targets are fewer than the default would accept.
 SMALL = ("crop=[32,32,32]", "auxiliary.cpc.patch=[16,16,16]", "training.learning_rate=2e-3")
 
 

@@ -88,7 +88,17 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
         panel.set(xticks=[], yticks=[], title=cut.view)
         places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.04), (0.5, 0.96))
         for letter, (x, y) in zip(cut.letters, places, strict=True):
-            panel.text(x, y, letter, transform=panel.transAxes, color="white", ha="center", va="center", fontsize=9)
+            panel.text(
+                x,
+                y,
+                letter,
+                transform=panel.transAxes,
+                color="white",
+                ha="center",
+                va="center",
+                fontsize=9,
+                bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
+            )
     lines = [Line2D([], [], color=c, label=name) for name, c in zip(scheme.structures, COLOURS * 8)]
     for style, name in (("-", "truth"), ("--", "prediction")):
         lines.append(Line2D([], [], color="black", ls=style, label=name))

@@ -1,79 +1,47 @@
 """Look at every file of a data set before anything is trained, and say in a line each what is wrong and what to do.
 
-Test images are looked at, their labels are not opened. One case's error does not stop the others.
+Test images are looked at, their labels are not opened. One case's error does not stop the others, and nothing is
+changed on disk. Each worker holds one case at a time: memory does not grow with the data set.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.check_text import (
+    SEVERITIES,
+    CaseRow,
+    CheckReport,
+    Finding,
+    Role,
+    Severity,
+    StructureRow,
+    render,
+)
 from frugalseg.data.manifest import Case, Manifest, read_manifest
 from frugalseg.data.prepare import require_same_grid
-from frugalseg.data.readers import read_image, read_label
+from frugalseg.data.readers import read_header, read_image, read_label
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
 
-Severity = Literal["error", "warning", "note"]
-Role = Literal["labelled", "unlabelled", "test"]
-_SHOWN = 12
+__all__ = ["CaseRow", "CheckReport", "Finding", "StructureRow", "check", "check_case", "render"]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something to know about a case ("" for the data set): one line."""
-
-    severity: Severity
-    case: str
-    what: str
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """What a case is. `structures` holds each structure's volume in ml; spacing is in mm; None: not readable."""
-
-    name: str
-    role: Role
-    shape: tuple[int, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    orientation: str | None = None
-    foreground: float | None = None
-    structures: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Facts of all cases and everything that was found."""
-
-    name: str
-    folder: str
-    channels: tuple[str, ...]
-    structures: tuple[str, ...]
-    cases: tuple[CaseFacts, ...]
-    findings: tuple[Finding, ...]
-
-    @property
-    def can_train(self) -> bool:
-        """Whether training could start: no error in a training case, and a label to learn from."""
-        test = {case.name for case in self.cases if case.role == "test"}
-        bad = any(f.severity == "error" and f.case not in test for f in self.findings)
-        return not bad and any(case.role == "labelled" for case in self.cases)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {"format_version": 1, "can_train": self.can_train, **asdict(self)}
-
-
-def check(folder: Path, progress: Callable[[], Any] | None = None, workers: int | None = None) -> CheckReport:
+def check(folder: Path, progress: Callable[[str], Any] | None = None, workers: int | None = None) -> CheckReport:
     """Check a data set, as many cases at a time as there are processors.
+
+    Args:
+        folder: Folder with dataset.json.
+        progress: Called with a case's name when it has been looked at; from any of the workers' threads.
+        workers: Cases at a time; by default the number of processors, 16 at most.
 
     Raises:
         DataError: There is no data set, or its dataset.json is malformed.
@@ -82,117 +50,127 @@ def check(folder: Path, progress: Callable[[], Any] | None = None, workers: int 
     jobs: list[tuple[Case, Role]] = [(c, "labelled" if c.label else "unlabelled") for c in manifest.training]
     jobs += [(case, "test") for case in manifest.test]
 
-    def one(job: tuple[Case, Role]) -> tuple[CaseFacts, list[Finding]]:
+    def one(job: tuple[Case, Role]) -> tuple[CaseRow, list[Finding]]:
         result = check_case(manifest, *job)
         if progress is not None:
-            progress()
+            progress(job[0].name)
         return result
 
     with ThreadPoolExecutor(max_workers=workers or min(os.cpu_count() or 1, 16)) as pool:
         results = list(pool.map(one, jobs))
-    facts = tuple(fact for fact, _ in results)
-    findings = [finding for _, found in results for finding in found] + across(manifest, facts)
-    order = {"error": 0, "warning": 1, "note": 2}
-    return CheckReport(
-        manifest.name,
-        str(folder),
-        manifest.channels,
-        manifest.scheme.structures,
-        facts,
-        tuple(sorted(findings, key=lambda finding: (order[finding.severity], finding.case))),
-    )
+    rows = tuple(row for row, _ in results)
+    structures = tuple(_structure(name, rows) for name in manifest.scheme.structures)
+    report = CheckReport(manifest.name, str(folder), manifest.channels, structures, rows, ())
+    findings = [finding for _, found in results for finding in found] + _across(report)
+    # Sorting is stable: within a severity the order of the cases and of what was looked at stays.
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return replace(report, findings=tuple(findings))
 
 
-def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseFacts, list[Finding]]:
-    """Check one case."""
+def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, list[Finding]]:
+    """Check one case; its label is opened only if the manifest names one, which it never does for a test case."""
     findings: list[Finding] = []
 
-    def add(severity: Severity, what: str) -> None:
-        findings.append(Finding(severity, case.name, what))
+    def add(severity: Severity, file: Path, found: str, todo: str) -> None:
+        findings.append(Finding(severity, case.name, _relative(file, manifest.folder), found, todo))
 
+    row = CaseRow(case.name, role)
     try:
-        grid, image = read_image(case.image)
-    except DataError as error:
-        return CaseFacts(case.name, role), [Finding("error", case.name, str(error))]
-    facts = CaseFacts(case.name, role, grid.shape, grid.spacing, grid.orientation)
-    if len(image) != len(manifest.channels):
-        add("error", f"{case.image}: has {len(image)} channels, dataset.json names {len(manifest.channels)}")
-    bad = int((~np.isfinite(image)).sum())
-    if bad:
-        add("error", f"{case.image}: {bad} of {image.size} voxels are NaN or infinite; mend or remove the image")
-    for index, channel in enumerate(image):
-        if not bad and channel.min() == channel.max():
-            add("warning", f"{case.image}: channel {index} is constant ({channel.flat[0]:g}); nothing can be seen")
+        header = read_header(case.image)
+        grid = header.grid
+        row = CaseRow(case.name, role, grid.shape, grid.spacing, grid.orientation, header.channels)
+        if header.channels != len(manifest.channels):
+            wanted = f"{len(manifest.channels)} ({', '.join(manifest.channels)})"
+            found = f"has {header.channels} channels, dataset.json names {wanted}"
+            add("error", case.image, found, 'give the image these channels in this order, or correct "modality"')
+        for severity, found, todo in _image_findings(read_image(case.image)[1]):
+            add(severity, case.image, found, todo)
+    except (DataError, OSError, MemoryError) as error:
+        add("error", case.image, _told(error), "replace the file, or take the case out of the data set")
     if case.label is None:
-        return facts, findings
+        return row, findings
+    try:
+        where = read_header(case.label).grid
+        if row.shape is not None:
+            require_same_grid(grid, where, case)
+    except (DataError, OSError) as error:
+        add("error", case.label, _told(error), "replace it by a label map made on this image")
     try:
         where, label, rounded = read_label(case.label, manifest.scheme.allowed)
-        require_same_grid(grid, where, case)
-    except DataError as error:
-        return facts, [*findings, Finding("error", case.name, str(error))]
+    except (DataError, OSError, MemoryError) as error:
+        told = _told(error)
+        if not any(finding.found == told for finding in findings):  # the header may have said the same already
+            add("error", case.label, told, 'correct the label map, or "labels" in dataset.json')
+        return row, findings
     if rounded:
-        add("note", f"{case.label}: {rounded} label voxels were within 0.001 of an integer and are rounded")
+        found = f"{rounded} label voxels lie within 0.001 of an integer and are rounded"
+        add("note", case.label, found, "nothing to do; integers would be clearer")
     if not label.any():
-        add("warning", f"{case.label}: the label map is empty; is the case really without any structure?")
-    return _with_label(facts, grid, label, manifest), findings
+        add("warning", case.label, "holds no structure at all", "make sure that the case really has none")
+    return _with_label(row, where, label, manifest), findings
 
 
-def _with_label(facts: CaseFacts, grid: Grid, label: NDArray[np.int32], manifest: Manifest) -> CaseFacts:
-    volumes = {
-        name: float(manifest.scheme.mask(label, name).sum()) * grid.voxel_volume / 1000
-        for name in manifest.scheme.structures
-    }
-    return CaseFacts(
-        facts.name, facts.role, facts.shape, facts.spacing, facts.orientation, float((label > 0).mean()), volumes
-    )
-
-
-def across(manifest: Manifest, facts: Sequence[CaseFacts]) -> list[Finding]:
-    """Return what only shows when all cases are looked at together."""
-    findings = []
-    if not manifest.labelled:
-        findings.append(Finding("error", "", f"{manifest.folder}: no training case has a label; one is needed"))
-    codes = Counter(case.orientation for case in facts if case.orientation)
-    if len(codes) > 1:
-        mix = ", ".join(f"{count} {code}" for code, count in codes.most_common())
-        findings.append(Finding("note", "", f"orientations differ ({mix}); all are turned to RAS"))
-    for structure in manifest.scheme.structures:
-        seen = sum(case.structures.get(structure, 0) > 0 for case in facts)
-        if manifest.labelled and not seen:
-            findings.append(Finding("warning", "", f"{structure!r} occurs in no label; it cannot be learnt"))
+def _image_findings(image: NDArray[np.float32]) -> list[tuple[Severity, str, str]]:
+    """Look at the voxels of an image (channel, x, y, z), a channel at a time."""
+    findings: list[tuple[Severity, str, str]] = []
+    unusable = sum(int(np.size(channel) - np.isfinite(channel).sum()) for channel in image)
+    if unusable:
+        nan = sum(int(np.isnan(channel).sum()) for channel in image)
+        kinds = f"{unusable} of {image.size} voxels are NaN ({nan}) or infinite ({unusable - nan})"
+        findings.append(("error", kinds, "mend the image, or take the case out of the data set"))
+    for index, channel in enumerate(image):
+        low = channel.flat[0]
+        if np.isfinite(low) and (channel == low).all():
+            found = f"channel {index} is constant ({low:g}), a varying image was expected"
+            findings.append(("warning", found, "make sure that this is the right file"))
     return findings
 
 
-def render(report: CheckReport) -> str:
-    """Return the report for people: counts, a table of cases, findings with the worst first."""
-    roles = Counter(case.role for case in report.cases)
-    lines = [
-        f"{report.name}: {roles['labelled']} labelled, {roles['unlabelled']} unlabelled, {roles['test']} test "
-        f"cases; channels {', '.join(report.channels)}",
-    ]
-    labelled = [case for case in report.cases if case.structures]
-    for name in report.structures:
-        volumes = [case.structures[name] for case in labelled if case.structures[name] > 0]
-        if volumes:
-            span = f"{min(volumes):.3g} to {max(volumes):.3g} ml"
-            lines.append(f"  {name}: in {len(volumes)} of {len(labelled)} labels, {span}")
-    width = max(len(case.name) for case in report.cases)
-    head = f"{'case':{width}}  {'role':10}  {'shape':15}  {'spacing mm':18}  {'axes':4}  {'foreground':>10}"
-    found = {finding.case for finding in report.findings}
-    shown = [case for n, case in enumerate(report.cases) if n < _SHOWN or case.name in found]
-    lines += ["", head, "-" * len(head)]
-    for case in shown:
-        shape = " x ".join(map(str, case.shape)) if case.shape else "unreadable"
-        spacing = " x ".join(f"{side:.3g}" for side in case.spacing) if case.spacing else ""
-        share = "" if case.foreground is None else f"{case.foreground:.2%}"
-        axes = case.orientation or ""
-        lines.append(f"{case.name:{width}}  {case.role:10}  {shape:15}  {spacing:18}  {axes:4}  {share:>10}")
-    if len(shown) < len(report.cases):
-        lines.append(f"... and {len(report.cases) - len(shown)} more without findings (--json lists all)")
-    lines.append("")
-    lines += [f"{finding.severity}: {finding.what}" for finding in report.findings]
-    errors = sum(finding.severity == "error" for finding in report.findings)
-    lines.append(
-        "training can start" if report.can_train else f"training cannot start: {errors} error{'s' * (errors != 1)}"
+def _with_label(row: CaseRow, grid: Grid, label: NDArray[np.int32], manifest: Manifest) -> CaseRow:
+    voxels = {name: int(manifest.scheme.mask(label, name).sum()) for name in manifest.scheme.structures}
+    ml = {name: count * grid.voxel_volume / 1000 for name, count in voxels.items()}
+    return replace(row, foreground=float((label > 0).mean()), voxels=voxels, ml=ml)
+
+
+def _structure(name: str, rows: Sequence[CaseRow]) -> StructureRow:
+    having = [row for row in rows if row.voxels.get(name)]
+    ml = [row.ml[name] for row in having]
+    return StructureRow(
+        name, len(ml), sum(row.voxels[name] for row in having), sum(ml), (min(ml), max(ml)) if ml else None
     )
-    return "\n".join(lines)
+
+
+def _across(report: CheckReport) -> list[Finding]:
+    """Return what only shows when all cases are looked at together."""
+    findings = []
+
+    def add(severity: Severity, found: str, todo: str) -> None:
+        findings.append(Finding(severity, "", "dataset.json", found, todo))
+
+    if not report.counts["labelled"]:
+        add("error", "no training case has a label, at least one is needed", 'name a "label" in "training"')
+    if len(report.orientations) > 1:
+        mix = ", ".join(f"{count} {code}" for code, count in report.orientations.items())
+        add(
+            "note",
+            f"orientations differ ({mix})",
+            "nothing to do: all are turned to RAS, predictions are turned back",
+        )
+    for structure in report.structures:
+        # Silent unless a label could be read: otherwise this would only repeat that none could.
+        if not structure.cases and any(case.voxels for case in report.cases):
+            found = f"{structure.name!r} occurs in no label, so it cannot be learnt"
+            add("warning", found, 'correct "labels" or "regions", or label a case that has it')
+    return findings
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, DataError):
+        return error.what
+    return (
+        "there is not enough memory to read it" if isinstance(error, MemoryError) else f"cannot be read ({error})"
+    )
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()

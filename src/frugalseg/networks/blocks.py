@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 NORM_GROUPS = 8
 NORM_EPS = 1e-5
+TINY = 3  # voxels a side below which bf16 is not trusted on a CPU
 
 Triple = tuple[int, int, int]
 
@@ -18,10 +20,29 @@ def normalisation(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(NORM_GROUPS, channels, eps=NORM_EPS)
 
 
-def convolution(inputs: int, outputs: int, kernel: Triple = (3, 3, 3), stride: Triple = (1, 1, 1)) -> nn.Conv3d:
+class Convolution(nn.Conv3d):
+    """A 3D convolution whose gradient is right on tiny maps in bf16 on a CPU, too (docs/decisions/0005).
+
+    oneDNN's bf16 kernels leave parts of the weight's gradient unwritten, or write it wrong, where an axis that is
+    filtered or strided has fewer than 3 voxels. These maps cost next to nothing: they are done in float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inputs, x, y, z) to (B, outputs, x / stride, y / stride, z / stride), rounded up."""
+        if x.device.type == "cpu" and self._tiny(x):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.to(self.weight.dtype))
+        return super().forward(x)
+
+    def _tiny(self, x: Tensor) -> bool:
+        sides = zip(x.shape[2:], self.kernel_size, self.stride)
+        return any(side < TINY and (kernel > 1 or stride > 1) for side, kernel, stride in sides)
+
+
+def convolution(inputs: int, outputs: int, kernel: Triple = (3, 3, 3), stride: Triple = (1, 1, 1)) -> Convolution:
     """Return a convolution with bias whose padding keeps the size at stride 1."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    return nn.Conv3d(inputs, outputs, kernel, stride, padding)
+    return Convolution(inputs, outputs, kernel, stride, padding)
 
 
 class ResidualBlock(nn.Module):

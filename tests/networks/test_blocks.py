@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from frugalseg.networks.blocks import Convolution, Triple, convolution
+from frugalseg.networks.blocks import Convolution, ResidualBlock, Triple, convolution
 
 SIZES = list(itertools.product((1, 2, 3, 5), (1, 2, 4), (1, 2, 3)))
 
@@ -33,9 +33,12 @@ def gradients(layer: Convolution, image: Tensor, bf16: bool) -> list[Tensor]:
     ("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((1,) * 3, (1,) * 3)]
 )
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 64), (8, 16), (1, 8)])
-def test_bf16_gradients_are_near_those_of_float32(inputs: int, outputs: int, kernel: Triple, stride: Triple) -> None:
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last_3d])
+def test_bf16_gradients_are_near_those_of_float32(
+    inputs: int, outputs: int, kernel: Triple, stride: Triple, order: torch.memory_format
+) -> None:
     torch.manual_seed(0)
-    layer = convolution(inputs, outputs, kernel, stride)
+    layer = convolution(inputs, outputs, kernel, stride).to(memory_format=order)
     for size in SIZES:
         image = torch.randn(3, inputs, *size).bfloat16().float()
         for mine, exact in zip(gradients(layer, image, True), gradients(layer, image, False), strict=True):
@@ -47,3 +50,13 @@ def test_large_maps_stay_in_bf16() -> None:
         assert convolution(8, 8)(torch.randn(1, 8, 4, 4, 4)).dtype == torch.bfloat16
         assert convolution(8, 8)(torch.randn(1, 8, 2, 4, 4)).dtype == torch.float32
         assert convolution(8, 8, (1, 3, 3))(torch.randn(1, 8, 1, 4, 4)).dtype == torch.bfloat16
+
+
+def test_the_order_of_the_weights_changes_nothing_but_speed() -> None:
+    torch.manual_seed(0)
+    plain = ResidualBlock(8).double()
+    image = torch.randn(2, 8, 6, 5, 4, dtype=torch.float64)
+    before = plain(image)
+    last = plain.to(memory_format=torch.channels_last_3d)
+    assert last.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(last(image), before, rtol=1e-12, atol=1e-12)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from frugalseg.config.schema import Config
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.networks import MultiTaskNetwork, build_network
@@ -27,7 +29,9 @@ def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> Mul
     """Return the network with every auxiliary task's branch, freshly initialised."""
     shapes = shapes_of(plan, channels, scheme)
     tasks: dict[str, Task] = {name: settings.build(shapes) for name, settings in config.auxiliary.items()}
-    return build_network(config.network, channels, scheme.outputs, plan.strides, plan.kernels, tasks, plan.width)
+    network = build_network(config.network, channels, scheme.outputs, plan.strides, plan.kernels, tasks, plan.width)
+    # Weights in this order make the CPU's convolutions compute in it: 2 to 3 times faster (docs/decisions/0006).
+    return network.to(memory_format=torch.channels_last_3d) if plan.device == "cpu" else network
 
 
 def tasks_of(network: MultiTaskNetwork) -> dict[str, Task]:

@@ -15,9 +15,17 @@ TINY = 3  # voxels a side below which bf16 is not trusted on a CPU
 Triple = tuple[int, int, int]
 
 
-def normalisation(channels: int) -> nn.GroupNorm:
+class Normalisation(nn.GroupNorm):
+    """Group normalisation that is fast after a convolution in channels-last order (docs/decisions/0006)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, x, y, z) to the same shape."""
+        return super().forward(x.contiguous() if x.device.type == "cpu" else x)
+
+
+def normalisation(channels: int) -> Normalisation:
     """Return group normalisation with 8 groups."""
-    return nn.GroupNorm(NORM_GROUPS, channels, eps=NORM_EPS)
+    return Normalisation(NORM_GROUPS, channels, eps=NORM_EPS)
 
 
 class Convolution(nn.Conv3d):

@@ -75,6 +75,34 @@ def test_patients_are_not_split(tmp_path: Path) -> None:
         make_split(manifest, 0, 0)
 
 
+def test_validation_cases_are_part_of_the_budget(tmp_path: Path) -> None:
+    listed = ["case_01", "case_04"]
+    manifest = read_manifest(write_data_set(tmp_path, labelled=6, unlabelled=1, validation=listed))
+    without = make_split(manifest, 3, 0)
+    assert without.validation == ()
+    assert set(listed) <= set(without.unlabelled)
+    split = make_split(manifest, 5, 0, validation="listed")
+    assert split.validation == tuple(listed)
+    assert len(split.labelled) == 3
+    assert set(split.labelled) == set(without.labelled)
+    assert len(split.readable) == 5
+    for budget in (2, 7):
+        with pytest.raises(UserError, match="2 of them for validation; choose 3 to 6"):
+            make_split(manifest, budget, 0, validation="listed")
+    with pytest.raises(UserError, match="3 validation cases out of a budget of 3"):
+        make_split(manifest, 3, 0, validation=3)
+    with pytest.raises(DataError, match="lists no cases"):
+        make_split(read_manifest(write_data_set(tmp_path / "other")), 3, 0, validation="listed")
+
+
+def test_validation_does_not_split_a_patient(tmp_path: Path) -> None:
+    groups = {f"case_{i:02d}": f"p{i // 3}" for i in range(6)}
+    manifest = read_manifest(write_data_set(tmp_path, labelled=6, groups=groups))
+    assert len({groups[name] for name in make_split(manifest, 6, 0, validation=3).validation}) == 1
+    with pytest.raises(UserError, match="would split patient"):
+        make_split(manifest, 6, 0, validation=2)
+
+
 def test_named_cases_and_a_changed_split_file(tmp_path: Path) -> None:
     manifest = read_manifest(write_data_set(tmp_path / "d"))
     split = make_split(manifest, named=["case_02"])

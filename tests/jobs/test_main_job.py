@@ -84,6 +84,45 @@ def test_resume_gives_the_same_weights(trained: Path, data: Path, store: Path, t
     assert again.step == 3
 
 
+def test_validation_labels_choose_best_and_a_resumed_run_chooses_the_same(
+    data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugalseg.jobs import train as job
+    from frugalseg.jobs.model import load_model
+    from frugalseg.training import loop as looping
+
+    overrides = [item for item in TINY if item != "--set"]
+    overrides += ["training.steps=4", "training.average=0.9", "training.validate_every=1"]
+
+    def go(out: Path, resume: bool = False) -> None:
+        job.train(data, out, labels=2, overrides=overrides, store=store, validation=1, resume=resume)
+
+    go(tmp_path / "a")
+    split = json.loads((tmp_path / "a" / "split.json").read_text())
+    assert (len(split["labelled"]), len(split["validation"]), split["labels_read"]) == (1, 1, 2)
+    looks = (tmp_path / "a" / "validation.csv").read_text().splitlines()
+    scores = [float(line.split(",")[1]) for line in looks[1:]]
+    assert len(scores) == 4
+    best = json.loads((tmp_path / "a" / "best" / "state.json").read_text())
+    assert best["step"] == 1 + scores.index(max(scores))
+    assert load_model(tmp_path / "a").folder.name == "best"
+    assert load_model(tmp_path / "a", "last").step == 4
+    original = looping.Loop.step
+
+    def killed(self: looping.Loop, step: int, batch: object) -> dict[str, float]:
+        if step == 2:
+            raise KeyboardInterrupt
+        return original(self, step, batch)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(looping.Loop, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / "b")
+    go(tmp_path / "b", resume=True)
+    for name in ("last/model.safetensors", "last/state.safetensors", "best/model.safetensors", "validation.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
 def test_predict_and_evaluate(trained: Path, data: Path, tmp_path: Path) -> None:
     done = run("predict", trained, data, "--out", tmp_path / "p", "--probabilities", "--flips")
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,8 @@ def gradients(layer: Convolution, image: Tensor, bf16: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((1,) * 3, (1,) * 3)]
+    ("kernel", "stride"),
+    [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((1,) * 3, (1,) * 3)],
 )
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 64), (8, 16), (1, 8)])
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last_3d])
@@ -38,7 +39,8 @@ def test_bf16_gradients_are_near_those_of_float32(
     inputs: int, outputs: int, kernel: Triple, stride: Triple, order: torch.memory_format
 ) -> None:
     torch.manual_seed(0)
-    layer = convolution(inputs, outputs, kernel, stride).to(memory_format=order)
+    layer = convolution(inputs, outputs, kernel, stride)
+    layer.to(memory_format=order)  # type: ignore[call-overload]
     for size in SIZES:
         image = torch.randn(3, inputs, *size).bfloat16().float()
         for mine, exact in zip(gradients(layer, image, True), gradients(layer, image, False), strict=True):
@@ -54,9 +56,9 @@ def test_large_maps_stay_in_bf16() -> None:
 
 def test_the_order_of_the_weights_changes_nothing_but_speed() -> None:
     torch.manual_seed(0)
-    plain = ResidualBlock(8).double()
+    block = ResidualBlock(8).double()
     image = torch.randn(2, 8, 6, 5, 4, dtype=torch.float64)
-    before = plain(image)
-    last = plain.to(memory_format=torch.channels_last_3d)
-    assert last.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(last(image), before, rtol=1e-12, atol=1e-12)
+    before = block(image)
+    block.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    assert block.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(block(image), before, rtol=1e-12, atol=1e-12)

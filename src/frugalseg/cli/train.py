@@ -18,6 +18,13 @@ def train(
         int | None, typer.Option(min=0, help="Seed of the choice of labelled cases; --seed by default.")
     ] = None,
     labelled: Annotated[Path | None, typer.Option(help="File naming the labelled cases, one a line.")] = None,
+    validation: Annotated[
+        str,
+        typer.Option(
+            help="How many of the budget's labels choose the checkpoint instead of training, or 'listed' for the "
+            'cases under "validation" in dataset.json. 0: the last checkpoint is the result.'
+        ),
+    ] = "0",
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length in minutes (12 by default).")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of --method.")] = None,
@@ -28,7 +35,12 @@ def train(
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
 ) -> None:
     """Train on a few labels and, with the ss... methods, on the unlabelled volumes too."""
+    from frugalseg.data.budget import LISTED
+    from frugalseg.errors import UserError
     from frugalseg.jobs.train import train as job
+
+    if validation != LISTED and not validation.isdecimal():
+        raise UserError(f"{validation!r} is neither a number of cases nor {LISTED!r}", "--validation")
 
     overrides = list(settings or [])
     if steps is not None:
@@ -36,7 +48,18 @@ def train(
     if minutes is not None:
         overrides.append(f"training.minutes={minutes}")
     result = job(
-        data, out, method, labels, seed, label_seed, labelled, recipe, overrides, resume=resume, store=store
+        data,
+        out,
+        method,
+        labels,
+        seed,
+        label_seed,
+        labelled,
+        recipe,
+        overrides,
+        resume,
+        store,
+        validation if validation == LISTED else int(validation),
     )
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)

@@ -7,7 +7,7 @@ Cases of one patient (`groups`) stay together: the permutation is one of patient
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import numpy as np
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.files import hash_value, read_text
+
+LISTED = "listed"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def make_split(
     labels: int | None = None,
     seed: int = 0,
     named: Sequence[str] | None = None,
-    validation: int = 0,
+    validation: int | str = 0,
 ) -> Split:
     """Choose the cases whose labels a run reads.
 
@@ -74,7 +76,9 @@ def make_split(
         labels: Size of the budget; None for every labelled case.
         seed: Seed of the permutation (`--label-seed`).
         named: The cases themselves, instead of a number.
-        validation: How many of the budget's last cases choose the checkpoint instead of training.
+        validation: How many of the budget's last cases choose the checkpoint instead of training; or "listed":
+            those that dataset.json lists under "validation", which count in the budget like all others. Without
+            it the listed cases train as if they had no label.
 
     Raises:
         UserError: The budget is empty, larger than the labelled cases, splits a patient, or leaves none to train.
@@ -83,24 +87,44 @@ def make_split(
     available = [case for case in manifest.labelled if case.name not in manifest.validation]
     if not manifest.labelled:
         raise DataError("no training case has a label; at least one is needed", manifest.folder)
+    listed = manifest.validation if validation == LISTED else ()
+    if validation == LISTED and not listed:
+        raise DataError(f'lists no cases under "validation", which --validation {LISTED} asks for', manifest.folder)
     if named is not None:
-        chosen = _named(manifest, named)
-        rule = f"{len(chosen)} cases named by the user"
+        chosen = [name for name in _named(manifest, named) if name not in listed]
+        rule = f"{len(named)} cases named by the user"
     elif labels is None:
         chosen = [case.name for case in available]
         rule = f"all {len(chosen)} labelled cases"
     else:
-        chosen = _first(available, labels, seed)
-        rule = f"the first {labels} of {len(available)} labelled cases, permuted with seed {seed}"
-    if validation < 0 or validation >= len(chosen):
-        raise UserError(
-            f"{validation} validation cases out of a budget of {len(chosen)} leave none to train on", "validation"
-        )
-    held = chosen[len(chosen) - validation :]
-    training = chosen[: len(chosen) - validation]
+        chosen = _first(available, labels, seed, len(listed))
+        rule = f"the first {len(chosen)} of {len(available)} labelled cases, permuted with seed {seed}"
+    if listed:
+        rule += f", and the {len(listed)} validation cases listed in dataset.json"
+    count = 0 if isinstance(validation, str) else validation
+    training, held = _split_last(chosen, count, {case.name: case.group for case in manifest.training})
+    held += listed
+    if held and not listed:
+        rule += f"; the last {count} of them for validation"
     read = {*training, *held}
     hidden = [case.name for case in manifest.training if case.name not in read]
     return Split(tuple(training), tuple(held), tuple(hidden), rule)
+
+
+def _split_last(chosen: Sequence[str], count: int, groups: Mapping[str, str]) -> tuple[list[str], tuple[str, ...]]:
+    """Take the last `count` cases away for validation."""
+    if count < 0 or count >= len(chosen):
+        raise UserError(
+            f"{count} validation cases out of a budget of {len(chosen)} leave none to train on", "--validation"
+        )
+    training, held = list(chosen[: len(chosen) - count]), tuple(chosen[len(chosen) - count :])
+    both = sorted({groups[name] for name in training} & {groups[name] for name in held})
+    if both:
+        raise UserError(
+            f"{count} validation cases would split patient {both[0]!r} (groups) between training and validation",
+            "--validation",
+        )
+    return training, held
 
 
 def read_names(path: Path) -> list[str]:
@@ -109,9 +133,16 @@ def read_names(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _first(cases: Sequence[Case], labels: int, seed: int) -> list[str]:
+def _first(cases: Sequence[Case], budget: int, seed: int, listed: int = 0) -> list[str]:
+    """Return the first cases of the permutation: `budget` less the `listed` validation cases, which count in it."""
+    labels = budget - listed
     if not 1 <= labels <= len(cases):
-        raise UserError(f"{labels} labels were asked for; choose 1 to {len(cases)} (labelled cases)", "--labels")
+        counted = f", {listed} of them for validation" if listed else ""
+        raise UserError(
+            f"{budget} labels were asked for{counted}; choose {listed + 1} to {listed + len(cases)} "
+            "(labelled cases)",
+            "--labels",
+        )
     groups: dict[str, list[str]] = {}
     for case in cases:
         groups.setdefault(case.group, []).append(case.name)
@@ -126,9 +157,10 @@ def _first(cases: Sequence[Case], labels: int, seed: int) -> list[str]:
             return chosen
         if len(chosen) > labels:
             break
-    smaller = f"{sizes[-2]} or " if sizes[-2] else ""
+    smaller = f"{sizes[-2] + listed} or " if sizes[-2] else ""
     raise UserError(
-        f"{labels} labels would split the cases of one patient (groups); choose {smaller}{sizes[-1]}", "--labels"
+        f"{budget} labels would split the cases of one patient (groups); choose {smaller}{sizes[-1] + listed}",
+        "--labels",
     )
 
 

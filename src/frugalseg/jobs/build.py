@@ -31,7 +31,9 @@ def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> Mul
     tasks: dict[str, Task] = {name: settings.build(shapes) for name, settings in config.auxiliary.items()}
     network = build_network(config.network, channels, scheme.outputs, plan.strides, plan.kernels, tasks, plan.width)
     # Weights in this order make the CPU's convolutions compute in it: 2 to 3 times faster (docs/decisions/0006).
-    return network.to(memory_format=torch.channels_last_3d) if plan.device == "cpu" else network
+    if plan.device == "cpu":
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+    return network
 
 
 def tasks_of(network: MultiTaskNetwork) -> dict[str, Task]:

@@ -50,6 +50,12 @@ def peak_memory_bytes() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+def default_workers() -> int:
+    """Return one loader process per two processors, none on two or fewer (they would take turns), 8 at most."""
+    count = os.cpu_count() or 1
+    return 0 if count <= 2 else min(8, count // 2)
+
+
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -9,7 +9,7 @@ import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from frugalseg.files import write_text
 
@@ -73,6 +73,12 @@ class Log:
         self.timing.flush()
         if self._board is not None:
             self._board.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all files."""

@@ -7,6 +7,7 @@ samples, dropout and negatives are functions of the sample's number, so there is
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from frugalseg.errors import TrainingError
 from frugalseg.objectives import Batch
 from frugalseg.objectives.segmentation import hard_dice
+from frugalseg.training.average import WeightAverage
 from frugalseg.training.log import Log
 from frugalseg.training.optimiser import flat_gradient, learning_rate, set_learning_rate
 from frugalseg.training.settings import TrainingSettings
@@ -54,6 +56,7 @@ class Loop:
     case_names: tuple[str, ...]
     log: Log | None
     save: Callable[[int], None]
+    average: WeightAverage | None = None
     validate: Callable[[int], None] | None = None
     progress: Progress | None = None
 
@@ -108,6 +111,8 @@ class Loop:
         values |= {name: float(value.detach()) for name, value in terms.scalars.items()}
         self._require_finite(step, batch, values)
         self.optimiser.step()
+        if self.average is not None:
+            self.average.update(step + 1)
         scores = hard_dice(
             out["logits"].detach(), batch, self.objectives.segmentation.groups, self.objectives.segmentation.classes
         )
@@ -181,5 +186,6 @@ def warm_up(loop: Loop, batches: Iterable[Batch], steps: int = 4) -> float:
 
 def make_fabric(device: str, precision: str) -> Fabric:
     """Return Fabric on one device."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision, as we do
     kwargs: dict[str, Any] = {"precision": "bf16-mixed" if precision == "bf16" else "32-true"}
     return Fabric(accelerator="gpu" if device == "cuda" else "cpu", devices=1, **kwargs)

@@ -31,6 +31,8 @@ class TrainingSettings(Settings):
     """Share of the steps over which the learning rate rises linearly from 0."""
     clip: Annotated[float, Field(gt=0)] | None = 12.0
     """Largest norm of the gradient; a larger one is scaled down."""
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a running mean of the weights, e.g. 0.99, which then is the model; none by default."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; `auto` is bf16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -4,9 +4,9 @@ A checkpoint is a folder. It is written under another name, flushed, and renamed
 as `<name>.previous` until the new one is complete. `state.json`, written last, holds the hashes of
 the others and of itself.
 
-    model.safetensors  what prediction needs (trunk, head, branches that feed the head)
+    model.safetensors  what prediction needs (trunk, head, branches that feed the head); their running mean if kept
     model.json         what the model is
-    state.safetensors  the other branches' weights and the optimiser's tensors
+    state.safetensors  all other weights (with a running mean: all of them) and the optimiser's tensors
     state.json         step, the optimiser's numbers, hashes
 """
 
@@ -35,12 +35,13 @@ _OPTIMISER = "optimiser."
 
 @dataclass
 class TrainingState:
-    """What training continues from."""
+    """What training continues from. `average` is the running mean of the weights, None where none is kept."""
 
     step: int
     model: dict[str, Tensor]
     optimiser: dict[str, Any]
     facts: dict[str, Any]
+    average: dict[str, Tensor] | None = None
 
 
 def save_checkpoint(
@@ -51,6 +52,7 @@ def save_checkpoint(
     step: int,
     model_facts: Mapping[str, Any],
     facts: Mapping[str, Any],
+    average: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint into `folder`; what was there stays intact until the new one is complete.
 
@@ -62,19 +64,23 @@ def save_checkpoint(
         step: Optimiser steps taken.
         model_facts: Goes into model.json.
         facts: Goes into state.json.
+        average: Running mean of the deployed weights, which then goes into model.safetensors.
 
     Raises:
         DataError: It cannot be written; the last complete checkpoint is named.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     tensors, groups = _flatten(optimiser.state_dict())
-    rest = {name: tensor for name, tensor in weights.items() if name not in deployed}
+    model = {name: weights[name] for name in sorted(deployed)}
+    rest = {name: tensor for name, tensor in weights.items() if average is not None or name not in deployed}
+    if average is not None:
+        model = {name: average[name].detach().cpu().contiguous() for name in model}
     temporary: Path | None = None
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         write_atomic(
             temporary / "model.safetensors",
-            lambda path: save_file({name: weights[name] for name in sorted(deployed)}, path),
+            lambda path: save_file(model, path),
         )
         write_json(temporary / "model.json", {"format_version": FORMAT_VERSION, **model_facts})
         write_atomic(temporary / "state.safetensors", lambda path: save_file({**rest, **tensors}, path))
@@ -82,6 +88,7 @@ def save_checkpoint(
         seal = {
             "format_version": FORMAT_VERSION,
             "step": step,
+            "averaged": average is not None,
             "optimiser_groups": groups,
             **facts,
             "sha256": {name: hash_file(temporary / name) for name in names},
@@ -112,16 +119,18 @@ def read_checkpoint(folder: Path) -> TrainingState | None:
             continue
         try:
             facts = verify(place)
-            model = load_weights(place / "model.safetensors")
+            deployed = load_weights(place / "model.safetensors")
             tensors = load_weights(place / "state.safetensors")
         except DataError as error:
             problems.append(str(error))
             continue
         own = {name: t for name, t in tensors.items() if name.startswith(_OPTIMISER)}
-        model |= {name: t for name, t in tensors.items() if name not in own}
+        model = deployed | {name: t for name, t in tensors.items() if name not in own}
         if problems:
             facts["fallback"] = problems[0]
-        return TrainingState(int(facts["step"]), model, _unflatten(own, facts["optimiser_groups"]), facts)
+        optimiser = _unflatten(own, facts["optimiser_groups"])
+        average = deployed if facts["averaged"] else None
+        return TrainingState(int(facts["step"]), model, optimiser, facts, average)
     if problems:
         raise DataError(f"no intact checkpoint is left: {problems[0]}", folder)
     return None

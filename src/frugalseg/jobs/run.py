@@ -1,0 +1,275 @@
+"""A training run with everything decided: its network, samples, loop, checkpoints and records."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frugalseg.config import Config
+from frugalseg.config.load import save_config
+from frugalseg.data.budget import Split
+from frugalseg.data.manifest import Manifest
+from frugalseg.data.patches import Samples
+from frugalseg.data.store import StoredCase
+from frugalseg.files import hash_value, read_json_object, write_json, write_text
+from frugalseg.jobs import build as building
+from frugalseg.jobs.machine import default_workers, describe, peak_memory_bytes
+from frugalseg.jobs.show import TrainingBar, say
+from frugalseg.jobs.validate import Best, Validation
+from frugalseg.networks import MultiTaskNetwork
+from frugalseg.objectives import SegmentationLoss
+from frugalseg.report import write_report
+from frugalseg.training.average import WeightAverage
+from frugalseg.training.loader import batches
+from frugalseg.training.log import CsvLog, Log
+from frugalseg.training.loop import Loop, make_fabric, warm_up
+from frugalseg.training.optimiser import make_optimiser
+from frugalseg.training.plan import Plan
+from frugalseg.training.settings import DEFAULT_MINUTES
+from frugalseg.training.state import BEST, LAST, TrainingState, previous, read_checkpoint, save_checkpoint
+from frugalseg.training.stop import StopRequest
+from frugalseg.training.total import Objectives
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run is, how many of its steps are done, and the signal that stopped it, if one did."""
+
+    run: Path
+    step: int
+    steps: int
+    signal: int | None
+
+
+class Run:
+    """A run with everything decided but perhaps its length.
+
+    Args:
+        folder: Where it writes.
+        config: Its configuration.
+        plan: What was chosen from the data.
+        manifest: The data set.
+        split: Whose labels it reads.
+        cases: The stored cases: labelled, unlabelled, then those for validation.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        plan: Plan,
+        manifest: Manifest,
+        split: Split,
+        cases: Sequence[StoredCase],
+    ) -> None:
+        self.folder, self.config, self.plan = folder, config, plan
+        self.manifest, self.split = manifest, split
+        count = len(split.labelled) + len(split.unlabelled)
+        self.cases, held = list(cases[:count]), list(cases[count:])
+        self.validation = Validation(held, config, plan, manifest.scheme) if held else None
+        self.best = Best()
+        self.fabric = make_fabric(plan.device, plan.precision)
+
+    def network(self) -> MultiTaskNetwork:
+        """Return the network with its first weights, a function of the seed."""
+        torch.manual_seed(self.config.training.seed % 2**63)
+        return building.build(self.config, self.plan, len(self.manifest.channels), self.manifest.scheme)
+
+    def samples(self, network: MultiTaskNetwork) -> Samples:
+        """Return the run's numbered samples."""
+        scheme = self.manifest.scheme
+        return Samples(
+            self.cases,
+            len(self.split.labelled),
+            self.plan.crop,
+            scheme.groups,
+            scheme.classes,
+            self.config.sampling,
+            self.config.augment,
+            self.plan.mirror_axes,
+            self.config.training.seed,
+            [task.target for task in building.tasks_of(network).values()],
+        )
+
+    def loop(self, network: MultiTaskNetwork) -> Loop:
+        """Return the loop around a network, not yet started, without logs."""
+        scheme, training = self.manifest.scheme, self.config.training
+        optimiser = make_optimiser(training, network)
+        wrapped, optimiser = self.fabric.setup(network, optimiser)
+        weights = {name: task.weight for name, task in self.config.auxiliary.items()}
+        loss = SegmentationLoss(self.config.segmentation, scheme.groups, scheme.classes)
+        average = None
+        if training.average is not None:
+            average = WeightAverage(network, building.deployed_weights(network), training.average)
+        return Loop(
+            fabric=self.fabric,
+            network=wrapped,
+            encoder=network.encoder,
+            objectives=Objectives(loss, building.tasks_of(network), weights),
+            optimiser=optimiser,
+            settings=training,
+            steps=max(1, self.plan.steps),
+            structures=scheme.structures,
+            case_names=tuple(case.name for case in self.cases),
+            log=None,
+            save=lambda step: self.save(LAST, network, optimiser, average, step),
+            average=average,
+        )
+
+    def save(
+        self,
+        name: str,
+        network: MultiTaskNetwork,
+        optimiser: torch.optim.Optimizer,
+        average: WeightAverage | None,
+        step: int,
+    ) -> None:
+        """Write RUN/last or RUN/best."""
+        facts: dict[str, Any] = {
+            "steps": self.plan.steps,
+            "config_sha256": hash_value(self.config.model_dump(mode="json")),
+            "best": self.best.to_json(),
+        }
+        save_checkpoint(
+            self.folder / name,
+            network,
+            building.deployed_weights(network),
+            optimiser,
+            step,
+            building.model_facts(self.config, self.plan, self.manifest.channels, self.manifest.scheme),
+            facts,
+            average.weights if average is not None else None,
+        )
+
+    def with_length(self) -> Plan:
+        """Return the plan with the number of steps that fit the minutes, from a timed warm-up."""
+        minutes = self.config.training.minutes or DEFAULT_MINUTES
+        network = self.network()
+        seconds = warm_up(self.loop(network), self.batches(network, 0, 8, workers=0))
+        steps = max(1, int(minutes * 60 / seconds))
+        return self.plan.because("steps", f"{minutes:g} minutes at {seconds:.3g} s a step (timed)", steps=steps)
+
+    def batches(self, network: MultiTaskNetwork, first: int, stop: int, workers: int) -> Any:
+        """Return the batches of steps `first` to `stop` - 1."""
+        return batches(self.samples(network), first, stop, workers, self.fabric.device)
+
+    @property
+    def checkpoint_rule(self) -> str:
+        """Which checkpoint is the run's result, and which labels were read to choose it."""
+        if self.validation is None:
+            return "the last checkpoint; no label was read to choose it"
+        names = ", ".join(self.split.validation)
+        return f"the one with the best mean Dice on {names}, whose labels are part of the budget"
+
+    def record(self) -> None:
+        """Write what was decided, before the first step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "config.yaml", save_config(self.config))
+        write_json(self.folder / "split.json", self.split.to_json())
+        facts = {
+            "format_version": 1,
+            "method": self.config.method,
+            "seed": self.config.training.seed,
+            "data": {
+                "folder": str(self.manifest.folder.resolve()),
+                "name": self.manifest.name,
+                "licence": self.manifest.licence,
+                "channels": list(self.manifest.channels),
+                "sha256": hash_value([case.key for case in self.cases]),
+            },
+            "checkpoint_rule": self.checkpoint_rule,
+            "machine": describe(self.plan.device),
+        }
+        write_json(self.folder / "run.json", facts)
+        write_json(self.folder / "plan.json", self.plan.to_json())
+
+    def fit(self) -> TrainResult:
+        """Train from the last checkpoint, or from the start, to the end."""
+        for stale in (*self.folder.glob(f".{LAST}-*"), *self.folder.glob(f".{BEST}-*")):
+            shutil.rmtree(stale, ignore_errors=True)
+        checkpoint = read_checkpoint(self.folder / LAST)
+        first = checkpoint.step if checkpoint is not None else 0
+        if first >= self.plan.steps:
+            say(f"{self.folder}: finished ({first} steps)")
+            return TrainResult(self.folder, first, self.plan.steps, None)
+        self.announce()
+        network = self.network()
+        loop = self.loop(network)
+        if checkpoint is not None:
+            self.go_on(network, loop, checkpoint)
+        workers = self.config.training.workers
+        samples = self.batches(network, first, self.plan.steps, default_workers() if workers is None else workers)
+        started = time.monotonic()
+        loop.log = Log(self.folder, loop.columns(), first)
+        if self.validation is not None:
+            looks = CsvLog(self.folder / "validation.csv", self.validation.columns, first)
+            loop.validate = lambda step: self.validate(network, loop, looks, step)
+        shown = TrainingBar(self.plan.steps, first, loop.structures) if sys.stderr.isatty() else nullcontext()
+        with StopRequest() as stop, loop.log, shown as loop.progress:
+            step = loop.run(samples, first, stop)
+        self.finish(step, first, time.monotonic() - started, stop.signal)
+        return TrainResult(self.folder, step, self.plan.steps, stop.signal)
+
+    def go_on(self, network: MultiTaskNetwork, loop: Loop, checkpoint: TrainingState) -> None:
+        """Take up the state of a checkpoint."""
+        if "fallback" in checkpoint.facts:
+            say(f"{checkpoint.facts['fallback']}; going on from {previous(self.folder / LAST)}")
+        network.load_state_dict(checkpoint.model)
+        loop.optimiser.load_state_dict(checkpoint.optimiser)
+        if loop.average is not None and checkpoint.average is not None:
+            loop.average.load(checkpoint.average)
+        self.best = Best(int(checkpoint.facts["best"]["step"]), float(checkpoint.facts["best"]["dice"]))
+        say(f"going on from step {checkpoint.step}")
+
+    def validate(self, network: MultiTaskNetwork, loop: Loop, looks: CsvLog, step: int) -> None:
+        """Score the validation cases and keep the checkpoint if it is the best one so far."""
+        assert self.validation is not None
+        with loop.average.in_place(network) if loop.average is not None else nullcontext():
+            scores = self.validation.look(network)
+        looks.write(step, scores)
+        looks.flush()
+        if scores["dice"] > self.best.dice:
+            self.best = Best(step, scores["dice"])
+            self.save(BEST, network, loop.optimiser, loop.average, step)
+
+    def announce(self) -> None:
+        """Say what is about to be trained."""
+        plan = self.plan
+        crop = "x".join(map(str, plan.crop))
+        say(
+            f"{self.config.method}: {len(self.split.labelled)} labelled and {len(self.split.unlabelled)} "
+            f"unlabelled volumes, crop {crop}, width {plan.width}, {plan.steps} steps, "
+            f"{plan.precision} on {plan.device}"
+        )
+        for name in self.config.auxiliary:
+            if name in plan.reasons:
+                say(f"{name}: {plan.reasons[name]}")
+
+    def finish(self, step: int, first: int, seconds: float, signal: int | None) -> None:
+        """Record time and memory, and say how it ended."""
+        facts = read_json_object(self.folder / "run.json")
+        spent = facts.setdefault("spent", [])
+        spent.append({"from": first, "to": step, "seconds": round(seconds, 1), "peak_bytes": peak_memory_bytes()})
+        if self.validation is not None:
+            facts["best"] = self.best.to_json()
+        write_json(self.folder / "run.json", facts)
+        write_report(self.folder / "report.html", self.folder, None)
+        if signal is not None:
+            say(f"stopped by signal {signal} after step {step} of {self.plan.steps}; --resume goes on")
+            return
+        result = self.folder / LAST
+        if self.validation is not None:
+            result = self.folder / BEST
+            say(f"best: step {self.best.step}, Dice {self.best.dice:.3f} on {len(self.split.validation)} cases")
+        say(
+            f"trained {step} steps in {seconds / 60:.1f} min, peak memory "
+            f"{peak_memory_bytes() / 2**30:.2f} GiB; model in {result}"
+        )

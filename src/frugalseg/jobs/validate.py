@@ -1,0 +1,88 @@
+"""Looking at the validation cases during training: their labels are part of the budget, and choose `best`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from frugalseg.config import Config
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.store import ArrayCache, StoredCase
+from frugalseg.evaluation.overlap import dice
+from frugalseg.inference.window import class_indices, probabilities, sliding_window
+from frugalseg.networks import MultiTaskNetwork
+from frugalseg.training.plan import Plan
+
+NOTHING_THERE = float("nan")
+
+
+@dataclass
+class Best:
+    """The best score so far, and the step it was reached at; `step` 0 before the first look."""
+
+    step: int = 0
+    dice: float = -1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"step": self.step, "dice": self.dice}
+
+
+class Validation:
+    """Scores the network on whole validation volumes, on their prepared grids.
+
+    Args:
+        cases: The validation cases, with their labels.
+        config: The run's configuration (overlap and batch of windows).
+        plan: The run's plan (crop, device, precision).
+        scheme: What the labels mean.
+    """
+
+    def __init__(self, cases: Sequence[StoredCase], config: Config, plan: Plan, scheme: LabelScheme) -> None:
+        self.cases, self.config, self.plan, self.scheme = tuple(cases), config, plan, scheme
+        self._arrays = ArrayCache()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of what a look returns."""
+        return ["dice", *(f"dice.{name}" for name in self.scheme.structures)]
+
+    def look(self, network: MultiTaskNetwork) -> dict[str, float]:
+        """Return the mean Dice over cases of each case's mean over its structures, and each structure's mean.
+
+        A structure that is in neither truth nor prediction does not count; missed or spurious ones count 0.
+        """
+        network.eval()
+        scores = np.array([self._case(network, case) for case in self.cases])
+        per_case = [row[np.isfinite(row)].mean() for row in scores if np.isfinite(row).any()]
+        result = {"dice": float(np.mean(per_case)) if per_case else 0.0}
+        for name, column in zip(self.scheme.structures, scores.T, strict=True):
+            known = column[np.isfinite(column)]
+            result[f"dice.{name}"] = float(known.mean()) if len(known) else NOTHING_THERE
+        return result
+
+    def _case(self, network: MultiTaskNetwork, case: StoredCase) -> list[float]:
+        assert case.label is not None
+        image = torch.from_numpy(np.asarray(self._arrays.open(case.image)[:], np.float32))
+        truth: NDArray[np.uint8] = np.asarray(self._arrays.open(case.label)[:])
+        groups, classes = self.scheme.groups, self.scheme.classes
+
+        def predict(windows: Tensor) -> Tensor:
+            with torch.autocast(self.plan.device, torch.bfloat16, enabled=self.plan.precision == "bf16"):
+                logits = network.segment(windows.to(self.plan.device))
+            return probabilities(logits, groups, classes)
+
+        settings = self.config.inference
+        blended = sliding_window(image, self.plan.crop, predict, case.background, settings.overlap, settings.batch)
+        found = class_indices(blended, groups, classes).numpy()
+        return [
+            dice(truth[group] == index, found[group] == index)
+            for group in range(groups)
+            for index in range(1, classes)
+        ]

@@ -75,7 +75,8 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
     grid, image = read_image(case.image)
     _, truth, _ = read_label(case.truth, scheme.allowed)
     _, prediction, _ = read_label(case.prediction, scheme.allowed)
-    low, high = np.percentile(image[0], (1, 99))
+    inside = image[0][image[0] != 0]  # the empty border would take up the dark half of the range
+    low, high = np.percentile(inside if inside.size else image[0], (1, 99.5))
     figure = Figure(figsize=(9.5, 3.6), dpi=100, layout="constrained")
     panels: Any = figure.subplots(1, 3)
     for panel, cut in zip(panels, slices(grid, image[0], truth, prediction), strict=True):

@@ -19,7 +19,7 @@ Precision = Literal["fp32", "bf16"]
 
 SMALLEST_MAP = 4  # an axis is not halved below this many voxels
 COARSE = 2.0  # nor while its spacing is more than twice the finest
-CPU_CROP_VOXELS, GPU_CROP_VOXELS = 64**3, 128**3
+CPU_CROP_VOXELS, GPU_CROP_VOXELS = 48**3, 128**3  # a step of seconds, not of minutes
 CPU_WIDTH, GPU_WIDTH = 8, 32
 _SIDES = re.compile(r"(^|[^a-z])(left|right|lh|rh|l|r)([^a-z]|$)")
 

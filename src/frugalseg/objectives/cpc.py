@@ -10,6 +10,7 @@ Two differences from the published code, which DESIGN section 7 explains: the lo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -211,6 +212,7 @@ class ContrastivePredictiveCoding(Task):
 
     needs_features: ClassVar[bool] = False
     own_graph: ClassVar[bool] = True
+    published: ClassVar[Mapping[str, str]] = {"predictor": ""}
     loss_names: ClassVar[tuple[str, ...]] = ("info_nce",)
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "chance")
 

@@ -46,7 +46,7 @@ def network(groups: int = 1, classes: int = 3) -> tuple[MultiTaskNetwork, Bounda
 def batch_of(branch: BoundaryStream, count: int, labelled: int) -> Batch:
     generator = torch.Generator().manual_seed(1)
     image = torch.randn(count, 2, *CROP, generator=generator)
-    target = torch.randint(0, branch.classes, (count, branch.groups, 4, 8, 4), generator=generator)
+    target = torch.randint(0, branch.shapes.classes, (count, branch.shapes.groups, 4, 8, 4), generator=generator)
     target = target.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4).to(torch.uint8)
     weight = torch.zeros(count, 1, *CROP, dtype=torch.uint8)
     weight[:labelled] = 1

@@ -100,6 +100,11 @@ class Shapes:
             sides.append((x, y, z))
         return tuple(sides)
 
+    @property
+    def structures(self) -> int:
+        """Number S of structures: the foreground classes of every group, R (K - 1)."""
+        return self.groups * (self.classes - 1)
+
     def kernel(self, level: int) -> Triple:
         """Return the kernel of a level's convolutions."""
         return self.kernels[level] if self.kernels else (3, 3, 3)
@@ -165,6 +170,16 @@ def masked_mean(values: Tensor, present: Tensor) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """Return `values` in float32, or in float64 if they are: sums over a volume's voxels need it."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def structure_masks(label: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
+    """Return one mask for each structure (S, x, y, z) of a label (R, x, y, z) of class indices below `classes`."""
+    return np.stack([group == index for group in label for index in range(1, classes)])
+
+
+def structure_weight(weight: Tensor, shapes: Shapes) -> Tensor:
+    """Turn a batch's `weight` (B, 1 or R, x, y, z) into a weight of each structure, (B, S, x, y, z)."""
+    return weight.expand(-1, shapes.groups, -1, -1, -1).repeat_interleave(shapes.classes - 1, dim=1)
 
 
 def require(condition: bool, message: str, values: Sequence[object] = ()) -> None:

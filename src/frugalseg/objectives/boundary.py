@@ -21,7 +21,17 @@ from torch.nn import functional
 from frugalseg.networks.blocks import ResidualBlock, convolution
 from frugalseg.networks.branch import HEAD, BranchInput
 from frugalseg.networks.decoder import PlainUpLevel
-from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, at_least_float32, masked_mean
+from frugalseg.objectives.base import (
+    Batch,
+    Named,
+    Shapes,
+    Task,
+    TaskSettings,
+    at_least_float32,
+    masked_mean,
+    structure_masks,
+    structure_weight,
+)
 from frugalseg.objectives.segmentation import soft_dice_loss
 
 
@@ -78,8 +88,7 @@ class BoundaryStream(Task):
     def __init__(self, settings: BoundarySettings, shapes: Shapes) -> None:
         super().__init__()
         self.settings = settings
-        self.groups, self.classes = shapes.groups, shapes.classes
-        self.structures = shapes.groups * (shapes.classes - 1)
+        self.shapes = shapes
         deepest, channels = shapes.features[-1], shapes.features[-2]
         self.proj = convolution(deepest, channels, (1, 1, 1))
         self.res = ResidualBlock(channels, shapes.kernel(len(shapes.features) - 1))
@@ -90,7 +99,7 @@ class BoundaryStream(Task):
             channels = shapes.features[level]
             self.gates.append(convolution(2 * channels, 1, (1, 1, 1)))
         self.channels = channels
-        self.head = convolution(channels, 2 * self.structures, (1, 1, 1))
+        self.head = convolution(channels, 2 * shapes.structures, (1, 1, 1))
 
     @property
     def head_features(self) -> int:
@@ -107,18 +116,16 @@ class BoundaryStream(Task):
 
     def target(self, label: NDArray[np.uint8], spacing: tuple[float, float, float]) -> dict[str, NDArray[Any]]:
         """Return "edges" (S, x, y, z) uint8, 1 on the edges of each structure of the label (R, x, y, z)."""
-        masks = np.stack([group == index for group in label for index in range(1, self.classes)])
+        masks = structure_masks(label, self.shapes.classes)
         return {"edges": find_edges(masks, self.settings.beyond == "unknown").astype(np.uint8)}
 
     def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "edge_dice" and "edge_cross_entropy", summed over structures; 0 where there is no label."""
         logits = at_least_float32(out["edge_logits"])
         count = len(logits)
-        log_p = functional.log_softmax(logits.unflatten(1, (self.structures, 2)), dim=2)
+        log_p = functional.log_softmax(logits.unflatten(1, (self.shapes.structures, 2)), dim=2)
         edges = batch.extra["edges"][:count].long()
-        # A weight of each group becomes one of each of its structures.
-        weight = batch.weight[:count].to(log_p.dtype).expand(-1, self.groups, -1, -1, -1)
-        weight = weight.repeat_interleave(self.classes - 1, dim=1)
+        weight = structure_weight(batch.weight[:count].to(log_p.dtype), self.shapes)
         return {
             "edge_dice": soft_dice_loss(log_p.exp(), edges, weight).sum(),
             "edge_cross_entropy": balanced_cross_entropy(log_p, edges, weight, self.settings.balance).sum(),

@@ -65,7 +65,9 @@ def test_the_keys_choose_the_negatives(example: ModuleType) -> None:
     image = next(iter(example.made_up_crops(1)))
 
     def loss(key: int) -> float:
-        return float(objective.contrast(image, lambda patches, keys: encoder(patches), torch.tensor([key])).detach())
+        return float(
+            objective.contrast(image, lambda patches, keys: encoder(patches), torch.tensor([key])).detach()
+        )
 
     assert loss(3) == loss(3)
     assert loss(3) != loss(4)

@@ -93,7 +93,9 @@ def test_a_model_without_the_branch_that_its_head_sees_is_refused(data: Path, tm
     train(data, run, "boundseg", labels=2, overrides=options("boundseg"), store=data.parent / "store")
     weights = load_file(run / "last" / "model.safetensors")
     assert any(name.startswith("branches.boundary.") for name in weights)
-    save_file({k: v for k, v in weights.items() if k != "branches.boundary.att_in.bias"}, run / "last/model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if k != "branches.boundary.att_in.bias"}, run / "last/model.safetensors"
+    )
     seal = read_json_object(run / "last" / "state.json")
     seal.pop("seal")
     seal["sha256"]["model.safetensors"] = hash_file(run / "last" / "model.safetensors")

@@ -233,9 +233,7 @@ class ContrastivePredictiveCoding(Task):
         encodings = encodings.unflatten(0, (len(inputs.image), *grid)).movedim(-1, 1)
         return {"encodings": encodings, "prediction": self.predict(self.roles(encodings).context)}
 
-    def contrast(
-        self, image: Tensor, encode: Callable[[Tensor, Tensor], list[Tensor]], keys: Tensor
-    ) -> Tensor:
+    def contrast(self, image: Tensor, encode: Callable[[Tensor, Tensor], list[Tensor]], keys: Tensor) -> Tensor:
         """Return the loss of images (B, C, x, y, z) for an encoder of your own; see examples/monai_cpc.py.
 
         Args:

@@ -11,7 +11,9 @@ import typer
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")],
-    method: Annotated[str, typer.Option(help="encdec, cpcseg, sscpcseg (see `frugalseg recipes`).")] = "sscpcseg",
+    method: Annotated[
+        str, typer.Option(help="encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg (see `frugalseg recipes`).")
+    ] = "sscpcseg",
     labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
     label_seed: Annotated[

@@ -7,7 +7,7 @@ Whoever asks for a sample, in whatever process and order, gets the same arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -43,12 +43,14 @@ class SamplingSettings(Settings):
 class Sample:
     """One crop. `weight` (1, x, y, z) is 0 where nothing may be learnt from `target`; see DESIGN "One mask".
 
-    `key` seeds whatever the network draws for this sample (dropout, negatives).
+    `inside` (1, x, y, z) is 1 on the volume's own voxels, 0 where the crop reaches beyond it, labelled or not.
+    `key` seeds whatever the network draws for this sample (dropout, negatives, noise).
     """
 
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     weight: NDArray[np.uint8]
+    inside: NDArray[np.uint8]
     key: int
     case: int
     extra: dict[str, NDArray[Any]]
@@ -67,7 +69,7 @@ class Samples:
         augmentation: What happens to them.
         mirror_axes: Axes along which crops may be flipped.
         seed: The run's seed.
-        targets: Further targets of the auxiliary tasks, from (label, spacing in mm).
+        targets: What makes further targets from (label, spacing in mm), by the name of the task.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Samples:
         augmentation: AugmentSettings,
         mirror_axes: tuple[int, ...],
         seed: int,
-        targets: Sequence[Target] = (),
+        targets: Mapping[str, Target] | None = None,
     ) -> None:
         if sampling.unlabelled and sampling.mix == "fixed" and labelled == len(cases):
             raise UserError("there is no unlabelled volume; set sampling.unlabelled=0", "sampling.unlabelled")
@@ -93,7 +95,7 @@ class Samples:
         self.augmentation = augmentation
         self.mirror_axes = mirror_axes
         self.seed = seed
-        self.targets = tuple(targets)
+        self.targets = dict(targets or {})
         self._arrays = ArrayCache()
         self._points: dict[int, NDArray[np.int32]] = {}
 
@@ -139,12 +141,16 @@ class Samples:
             image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
             image = np.where(inside, image + background, background)
         image = augment.flip(augment.intensities(image, drawn), drawn.flips)
-        weight = augment.flip(inside.astype(np.uint8), drawn.flips)
+        own = weight = augment.flip(inside.astype(np.uint8), drawn.flips)
         if label is None:
-            label, weight = np.zeros((self.groups, *self.crop), np.uint8), np.zeros_like(weight)
+            label, weight = np.zeros((self.groups, *self.crop), np.uint8), np.zeros_like(own)
         label = augment.flip(label, drawn.flips)
-        extra = {name: array for make in self.targets for name, array in make(label, case.spacing).items()}
-        return Sample(np.ascontiguousarray(image, np.float32), label, weight, key, index, extra)
+        extra = {
+            f"{task}.{name}": array
+            for task, make in self.targets.items()
+            for name, array in make(label, case.spacing).items()
+        }
+        return Sample(np.ascontiguousarray(image, np.float32), label, weight, own, key, index, extra)
 
     def _start(self, generator: np.random.Generator, index: int, box: Crop) -> tuple[int, int, int]:
         """First voxel of the box in the volume; negative where the volume is smaller than the box."""

@@ -96,7 +96,7 @@ class Run:
             self.config.augment,
             self.plan.mirror_axes,
             self.config.training.seed,
-            [task.target for task in building.tasks_of(network).values()],
+            {name: task.target for name, task in building.tasks_of(network).items()},
         )
 
     def loop(self, network: MultiTaskNetwork) -> Loop:

@@ -45,6 +45,7 @@ class Collate:
             cases=torch.tensor([sample.case for sample in samples], dtype=torch.int64),
             segmented=self.segmented,
             extra=extra,
+            inside=torch.from_numpy(np.stack([sample.inside for sample in samples])),
         )
 
 
@@ -84,4 +85,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         cases=batch.cases,
         segmented=batch.segmented,
         extra={name: move(tensor) for name, tensor in batch.extra.items()},
+        inside=None if batch.inside is None else move(batch.inside),
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from frugalseg.data.check import check, render
 from frugalseg.data.manifest import read_manifest, test_labels
-from frugalseg.data.phantom import Pair, Threshold, threshold_baseline, write_phantom
+from frugalseg.data.phantom import write_phantom
 from frugalseg.data.readers import read_image, read_label
+from frugalseg.data.threshold import Pair, Threshold, threshold_baseline
 from frugalseg.errors import UserError
 from frugalseg.evaluation import render as render_scores
 from frugalseg.jobs.evaluate import EvaluationResult, evaluate

@@ -107,6 +107,9 @@ def first_plan(
         config.training.device,
         config.training.precision,
     )
+    sampling = config.sampling
+    crops = f"{sampling.labelled} labelled and {sampling.unlabelled} unlabelled crops a step"
+    plan = plan.because("batch", crops if sampling.mix == "fixed" else f"{crops}, drawn over all volumes alike")
     config, plan = building.with_chunks(config, plan, len(manifest.channels), memory_bytes(plan.device))
     if config.training.steps is not None:
         plan = plan.because("steps", "set", steps=config.training.steps)

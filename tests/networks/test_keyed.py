@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from frugalseg.networks import keyed
 from frugalseg.networks.keyed import keyed_choice, keyed_dropout, keyed_normal, keyed_words, subkeys
 
 
@@ -80,6 +81,14 @@ def test_normal_numbers_do_not_depend_on_batch_order_chunk_or_count(count: int) 
     assert torch.equal(keyed_normal(keys[order], count), whole[order])
     assert torch.equal(torch.cat([keyed_normal(keys[:2], count), keyed_normal(keys[2:], count)]), whole)
     assert torch.equal(keyed_normal(keys, count + 3)[:, :count], whole)
+
+
+def test_no_word_makes_an_infinite_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    extremes = torch.tensor([[-(2**31), 0, 2**31 - 1, 0, 0, -(2**31)]], dtype=torch.int32)
+    monkeypatch.setattr(keyed, "keyed_words", lambda keys, count: extremes)
+    numbers = keyed_normal(torch.tensor([0]), 6)
+    assert numbers.isfinite().all()
+    assert 6.7 < float(numbers.abs().max()) < 6.8
 
 
 def test_normal_numbers_of_the_words_worked_out_by_hand() -> None:

@@ -200,6 +200,15 @@ def test_unlabelled_samples_change_nothing_and_give_no_gradient() -> None:
     assert image.grad[:2].abs().sum(dim=(1, 2, 3, 4)).min() > 0
 
 
+def test_unlabelled_samples_are_not_even_encoded() -> None:
+    net, branch = network()
+    batch = batch_of(branch, 3, labelled=1)
+    out = net(batch.image, batch.keys, 1)
+    assert len(out["edge.head"]) == len(out["edge.edge_logits"]) == len(out["logits"]) == 1
+    terms = branch.loss(outputs_of("edge", out), own(replace(batch, segmented=1)))
+    assert all(float(value.detach()) > 0 for value in terms.values())
+
+
 def test_filling_has_no_part() -> None:
     _, branch = network()
     batch = batch_of(branch, 1, labelled=1)

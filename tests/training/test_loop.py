@@ -75,7 +75,9 @@ def test_a_few_steps(precision: Literal["fp32", "bf16"], with_cpc: bool) -> None
 
 
 def test_bf16_steps_are_near_those_of_float32() -> None:
-    values = [[loop.step(n, b) for n, b in enumerate(make_batches())] for loop in (make_loop("fp32"), make_loop("bf16"))]
+    values = [
+        [loop.step(n, b) for n, b in enumerate(make_batches())] for loop in (make_loop("fp32"), make_loop("bf16"))
+    ]
     for exact, near in zip(*values, strict=True):
         for name in ("segmentation.dice", "segmentation.cross_entropy", "cpc.info_nce"):
             assert near[name] == pytest.approx(exact[name], rel=0.05), name

@@ -30,11 +30,13 @@ class Batch:
         image: (B, C, x, y, z) float32.
         target: (B, R, x, y, z) uint8 class indices of each of R groups.
         weight: (B, 1 or R, x, y, z); 0 where nothing may be learnt from the target: unlabelled samples, padding,
-            ignored values, structures that were not annotated. Losses use it and nothing else.
+            ignored values, regions that were not annotated. Losses use it and nothing else to know what counts.
         keys: (B,) int64, one a sample.
         cases: (B,) int64, index of each sample's case.
         segmented: How many of the first samples have logits.
         extra: Targets of the auxiliary tasks, by name.
+        annotated: (B, K), 0 for each exclusive class that the sample's label does not show, else 1, as for the
+            background (`objectives.marginal`); None in a run where every label shows every class, and for regions.
     """
 
     image: Tensor
@@ -44,6 +46,20 @@ class Batch:
     cases: Tensor
     segmented: int
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    annotated: Tensor | None = None
+
+    def structure_weight(self, groups: int, classes: int) -> Tensor:
+        """Return each voxel's weight for each structure, (B, R (K - 1), x, y, z): the classes of group after group.
+
+        Args:
+            groups: R.
+            classes: K, background included.
+        """
+        sides = self.weight.shape[2:]
+        weight = self.weight[:, :, None].expand(-1, groups, classes - 1, *sides)
+        if self.annotated is not None:
+            weight = weight * self.annotated[:, None, 1:, None, None, None].to(weight.dtype)
+        return weight.reshape(len(weight), -1, *sides)
 
 
 @dataclass(frozen=True)

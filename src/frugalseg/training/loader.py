@@ -37,6 +37,7 @@ class Collate:
             name: torch.from_numpy(np.stack([sample.extra[name] for sample in samples]))
             for name in samples[0].extra
         }
+        annotated = [sample.annotated for sample in samples if sample.annotated is not None]  # all samples, or none
         return Batch(
             image=torch.from_numpy(np.stack([sample.image for sample in samples])),
             target=torch.from_numpy(np.stack([sample.target for sample in samples])),
@@ -45,6 +46,7 @@ class Collate:
             cases=torch.tensor([sample.case for sample in samples], dtype=torch.int64),
             segmented=self.segmented,
             extra=extra,
+            annotated=torch.from_numpy(np.stack(annotated)) if annotated else None,
         )
 
 
@@ -84,4 +86,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         cases=batch.cases,
         segmented=batch.segmented,
         extra={name: move(tensor) for name, tensor in batch.extra.items()},
+        annotated=None if batch.annotated is None else move(batch.annotated),
     )

@@ -16,6 +16,7 @@ from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import memory_bytes
 from frugalseg.jobs.prepare import prepared
 from frugalseg.jobs.run import Run, TrainResult
+from frugalseg.jobs.show import say
 from frugalseg.training.plan import Plan, make_plan
 
 __all__ = ["TrainResult", "train"]
@@ -70,6 +71,8 @@ def train(
     if begun:
         require_same_run(out, config, split)
     cases = order(prepared(manifest, split.readable, store, config.preprocess), split)
+    if part := sum(case.in_part for case in cases):
+        say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
     if begun:
         plan = Plan.from_json(read_json_object(out / "plan.json"))
         config, _ = building.with_chunks(config, plan, len(manifest.channels), memory_bytes(plan.device))

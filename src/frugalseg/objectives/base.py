@@ -35,13 +35,15 @@ class Batch:
         image: (B, C, x, y, z) float32.
         target: (B, R, x, y, z) uint8 class indices of each of R groups.
         weight: (B, 1 or R, x, y, z); 0 where nothing may be learnt from the target: unlabelled samples, padding,
-            ignored values, structures that were not annotated. Losses use it and nothing else.
+            ignored values, regions that were not annotated. Losses use it and nothing else to know what counts.
         keys: (B,) int64, one a sample.
         cases: (B,) int64, index of each sample's case.
         segmented: How many of the first samples have logits.
         extra: Targets of the auxiliary tasks, by "<task>.<name>"; a task's own loss finds them by "<name>".
         inside: (B, 1, x, y, z); 1 on the volume's own voxels, 0 where the crop reaches beyond it. `weight` is never
             above it. None: the crops reach beyond nothing.
+        annotated: (B, K), 0 for each exclusive class that the sample's label does not show, else 1, as for the
+            background (`objectives.marginal`); None in a run where every label shows every class, and for regions.
     """
 
     image: Tensor
@@ -52,12 +54,26 @@ class Batch:
     segmented: int
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     inside: Tensor | None = None
+    annotated: Tensor | None = None
 
     @property
     def image_weight(self) -> Tensor:
         """(B, 1, x, y, z) of the image's type: `inside`, or 1 everywhere. For losses that look at no target."""
         ones = torch.ones_like(self.image[:, :1])
         return ones if self.inside is None else ones * self.inside
+
+    def structure_weight(self, groups: int, classes: int) -> Tensor:
+        """Return each voxel's weight for each structure, (B, R (K - 1), x, y, z): the classes of group after group.
+
+        Args:
+            groups: R.
+            classes: K, background included.
+        """
+        sides = self.weight.shape[2:]
+        weight = self.weight[:, :, None].expand(-1, groups, classes - 1, *sides)
+        if self.annotated is not None:
+            weight = weight * self.annotated[:, None, 1:, None, None, None].to(weight.dtype)
+        return weight.reshape(len(weight), -1, *sides)
 
 
 @dataclass(frozen=True)
@@ -175,11 +191,6 @@ def at_least_float32(values: Tensor) -> Tensor:
 def structure_masks(label: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
     """Return one mask for each structure (S, x, y, z) of a label (R, x, y, z) of class indices below `classes`."""
     return np.stack([group == index for group in label for index in range(1, classes)])
-
-
-def structure_weight(weight: Tensor, shapes: Shapes) -> Tensor:
-    """Turn a batch's `weight` (B, 1 or R, x, y, z) into a weight of each structure, (B, S, x, y, z)."""
-    return weight.expand(-1, shapes.groups, -1, -1, -1).repeat_interleave(shapes.classes - 1, dim=1)
 
 
 def require(condition: bool, message: str, values: Sequence[object] = ()) -> None:

@@ -30,7 +30,6 @@ from frugalseg.objectives.base import (
     at_least_float32,
     masked_mean,
     structure_masks,
-    structure_weight,
 )
 from frugalseg.objectives.segmentation import soft_dice_loss
 
@@ -125,7 +124,7 @@ class BoundaryStream(Task):
         count = len(logits)
         log_p = functional.log_softmax(logits.unflatten(1, (self.shapes.structures, 2)), dim=2)
         edges = batch.extra["edges"][:count].long()
-        weight = structure_weight(batch.weight[:count].to(log_p.dtype), self.shapes)
+        weight = batch.structure_weight(self.shapes.groups, self.shapes.classes)[:count].to(log_p.dtype)
         return {
             "edge_dice": soft_dice_loss(log_p.exp(), edges, weight).sum(),
             "edge_cross_entropy": balanced_cross_entropy(log_p, edges, weight, self.settings.balance).sum(),

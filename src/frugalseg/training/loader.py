@@ -37,6 +37,7 @@ class Collate:
             name: torch.from_numpy(np.stack([sample.extra[name] for sample in samples]))
             for name in samples[0].extra
         }
+        annotated = [sample.annotated for sample in samples if sample.annotated is not None]  # all samples, or none
         return Batch(
             image=torch.from_numpy(np.stack([sample.image for sample in samples])),
             target=torch.from_numpy(np.stack([sample.target for sample in samples])),
@@ -46,6 +47,7 @@ class Collate:
             segmented=self.segmented,
             extra=extra,
             inside=torch.from_numpy(np.stack([sample.inside for sample in samples])),
+            annotated=torch.from_numpy(np.stack(annotated)) if annotated else None,
         )
 
 
@@ -86,4 +88,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         segmented=batch.segmented,
         extra={name: move(tensor) for name, tensor in batch.extra.items()},
         inside=None if batch.inside is None else move(batch.inside),
+        annotated=None if batch.annotated is None else move(batch.annotated),
     )

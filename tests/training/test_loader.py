@@ -35,11 +35,11 @@ def doubled(label: NDArray[np.uint8], spacing: tuple[float, float, float]) -> di
 
 def samples(cases: list[StoredCase], seed: int = 3, **sampling: Any) -> Samples:
     chosen = SamplingSettings.model_validate({"labelled": 2, "unlabelled": 1, **sampling})
-    return Samples(cases, 3, (8, 8, 8), 1, 2, chosen, STRONG, (0,), seed, [doubled])
+    return Samples(cases, 3, (8, 8, 8), 1, 2, chosen, STRONG, (0,), seed, {"task": doubled})
 
 
 def content(batch: Batch) -> dict[str, Any]:
-    tensors = {name: getattr(batch, name) for name in ("image", "target", "weight", "keys", "cases")}
+    tensors = {name: getattr(batch, name) for name in ("image", "target", "weight", "inside", "keys", "cases")}
     return {**tensors, **batch.extra, "segmented": torch.tensor(batch.segmented)}
 
 
@@ -71,7 +71,7 @@ def test_a_batch_is_its_samples_in_order(cases: list[StoredCase]) -> None:
         assert np.array_equal(batch.image[place].numpy(), sample.image)
         assert np.array_equal(batch.target[place].numpy(), sample.target)
         assert np.array_equal(batch.weight[place].numpy(), sample.weight)
-        assert np.array_equal(batch.extra["doubled"][place].numpy(), sample.target * 2.0)
+        assert np.array_equal(batch.extra["task.doubled"][place].numpy(), sample.target * 2.0)
         assert (int(batch.keys[place]), int(batch.cases[place])) == (sample.key, sample.case)
     assert batch.image.shape == (3, 1, 8, 8, 8)
     assert batch.cases[:2].max() < 3 <= batch.cases[2]  # labelled ones first
@@ -105,5 +105,5 @@ def test_another_device_gets_every_tensor_but_the_case_numbers(cases: list[Store
     devices = {name: tensor.device.type for name, tensor in content(moved).items() if name != "segmented"}
     assert devices.pop("cases") == "cpu"  # read by the host, in error messages
     assert set(devices.values()) == {"meta"}
-    assert "doubled" in devices
+    assert "task.doubled" in devices
     assert moved.segmented == batch.segmented

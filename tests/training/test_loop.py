@@ -13,7 +13,8 @@ from frugalseg.errors import TrainingError
 from frugalseg.networks import NetworkSettings, build_network
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import Batch, CpcSettings, SegmentationLoss, SegmentationSettings, Shapes
-from frugalseg.training.loop import Loop, make_fabric, warm_up
+from frugalseg.training.launch import make_fabric
+from frugalseg.training.loop import Loop, warm_up
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest
@@ -75,7 +76,9 @@ def test_a_few_steps(precision: Literal["fp32", "bf16"], with_cpc: bool) -> None
 
 
 def test_bf16_steps_are_near_those_of_float32() -> None:
-    values = [[loop.step(n, b) for n, b in enumerate(make_batches())] for loop in (make_loop("fp32"), make_loop("bf16"))]
+    values = [
+        [loop.step(n, b) for n, b in enumerate(make_batches())] for loop in (make_loop("fp32"), make_loop("bf16"))
+    ]
     for exact, near in zip(*values, strict=True):
         for name in ("segmentation.dice", "segmentation.cross_entropy", "cpc.info_nce"):
             assert near[name] == pytest.approx(exact[name], rel=0.05), name

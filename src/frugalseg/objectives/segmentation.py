@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from frugalseg.objectives.across import all_sum
 from frugalseg.objectives.base import Batch, masked_mean, require
 from frugalseg.settings import Settings
 
@@ -65,7 +66,7 @@ def soft_dice_loss(
         weight: (B, R, x, y, z).
         smooth: s above.
         background: Whether class 0 is among the classes.
-        batch: Whether the sums run over the batch, too.
+        batch: Whether the sums run over the batch, too (of all processes).
     """
     first = 0 if background else 1
     truth = functional.one_hot(target, p.shape[2]).movedim(-1, 2).to(p.dtype)[:, :, first:]
@@ -74,9 +75,11 @@ def soft_dice_loss(
     space = (0, 3, 4, 5) if batch else (3, 4, 5)
     overlap = (w * p * truth).sum(dim=space)
     sizes = (w * p * p).sum(dim=space) + (w * truth).sum(dim=space)
+    if batch:
+        overlap, sizes = all_sum(overlap), all_sum(sizes)
     loss = 1 - ((2 * overlap + smooth) / (sizes + smooth)).mean(dim=-1)
     if batch:
-        return loss * (weight.sum(dim=(0, 2, 3, 4)) > 0)
+        return loss * (all_sum(weight.sum(dim=(0, 2, 3, 4))) > 0)
     return masked_mean(loss, (weight.sum(dim=(2, 3, 4)) > 0).to(p.dtype))
 
 
@@ -98,10 +101,11 @@ def hard_dice(logits: Tensor, batch: Batch, groups: int, classes: int) -> Tensor
     split = logits.reshape(count, groups, classes, *logits.shape[2:])
     found, truth = split.argmax(dim=2), batch.target[:count]
     weight = batch.weight[:count] > 0
-    scores = []
+    counts = []
     for group in range(groups):
         for cls in range(1, classes):
             a = (found[:, group] == cls) & weight[:, group if weight.shape[1] > 1 else 0]
             b = (truth[:, group] == cls) & weight[:, group if weight.shape[1] > 1 else 0]
-            scores.append(2 * (a & b).sum() / (a.sum() + b.sum()))
-    return torch.stack(scores)
+            counts.append(torch.stack([(a & b).sum(), a.sum() + b.sum()]))
+    overlap, sizes = all_sum(torch.stack(counts)).unbind(dim=1)
+    return 2 * overlap / sizes

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from frugalseg.networks.blocks import Triple
 from frugalseg.networks.branch import Branch
+from frugalseg.objectives.across import all_sum
 from frugalseg.settings import Settings
 
 Named = Mapping[str, Tensor]
@@ -179,8 +180,11 @@ def outputs_of(name: str, out: Named) -> dict[str, Tensor]:
 
 
 def masked_mean(values: Tensor, present: Tensor) -> Tensor:
-    """Mean over the samples that are `present` (0 or 1), 0 if none is; no branch on the data."""
-    return (values * present).sum(dim=0) / present.sum(dim=0).clamp(min=1)
+    """Mean over the samples that are `present` (0 or 1), 0 if none is; no branch on the data.
+
+    In a distributed run over the samples of all processes: whoever takes a mean over samples does it here.
+    """
+    return all_sum((values * present).sum(dim=0)) / all_sum(present.sum(dim=0)).clamp(min=1)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

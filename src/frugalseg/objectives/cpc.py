@@ -23,7 +23,8 @@ from frugalseg.errors import UserError
 from frugalseg.networks.blocks import ResidualBlock, Triple, convolution
 from frugalseg.networks.branch import BranchInput
 from frugalseg.networks.keyed import keyed_choice, subkeys
-from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, require
+from frugalseg.objectives.across import all_rows
+from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, masked_mean, require
 
 PATCH_SIDES = (32, 16, 8)
 LEAST_TARGETS = 16
@@ -52,7 +53,7 @@ class CpcSettings(TaskSettings):
     negatives: Annotated[int, Field(ge=1)] = 20
     """Negatives of each image, drawn without repetition (fewer where there are not so many candidates)."""
     negatives_from: Literal["image", "batch"] = "image"
-    """Where they come from: the image itself, or all images of the batch."""
+    """Where they come from: the image itself, or all images of the step, on whatever process."""
     similarity: Literal["inner", "cosine"] = "inner"
     """Scores: inner products, or cosines divided by the temperature."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
@@ -285,7 +286,7 @@ class ContrastivePredictiveCoding(Task):
         roles = self.roles(out["encodings"])
         candidates = roles.candidates
         if self.settings.negatives_from == "batch":
-            pool = candidates.transpose(0, 1).flatten(1)
+            pool = all_rows(candidates).transpose(0, 1).flatten(1)
             candidates = pool.expand(len(keys), *pool.shape)
         count = min(self.settings.negatives, candidates.shape[2])
         chosen = keyed_choice(keys, candidates.shape[2], count)
@@ -295,12 +296,13 @@ class ContrastivePredictiveCoding(Task):
 
     def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "info_nce", the mean over images; labels are not looked at."""
-        return {"info_nce": info_nce_loss(self.scores(out, batch.keys)).mean()}
+        losses = info_nce_loss(self.scores(out, batch.keys))
+        return {"info_nce": masked_mean(losses, torch.ones_like(losses))}
 
     @torch.no_grad()
     def metrics(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "accuracy", the share of predictions nearest to their own target, and "chance"."""
         scores = self.scores(out, batch.keys)
         rows = torch.arange(scores.shape[1], device=scores.device)
-        accuracy = (scores.argmax(dim=2) == rows).float().mean()
-        return {"accuracy": accuracy, "chance": torch.tensor(1 / scores.shape[2])}
+        hits = (scores.argmax(dim=2) == rows).float().mean(dim=1)
+        return {"accuracy": masked_mean(hits, torch.ones_like(hits)), "chance": torch.tensor(1 / scores.shape[2])}

@@ -22,7 +22,7 @@ SHORT_CPC = "--set auxiliary.cpc.patch=[8,8,8] --set auxiliary.cpc.blocks=1"
 
 
 def shell_lines(page: Path) -> list[str]:
-    """Return the commands of a page's sh blocks, continued lines joined, comments dropped."""
+    """Return the commands of a page's sh blocks (those of a cluster are bash blocks), continued lines joined."""
     blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     text = "".join(blocks).replace("\\\n", " ")
     lines = (line.split("  #")[0].strip() for line in text.splitlines())
@@ -32,14 +32,8 @@ def shell_lines(page: Path) -> list[str]:
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     assert words[0] == "frugalseg", line
-    code = "from frugalseg.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *words[1:]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -26,6 +26,21 @@ def recipe_names() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
+def split_text(name: str) -> str:
+    """Return a shipped split's file (JSON): names of the cases that train, validate and test.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    folder = resources.files("frugalseg") / "recipes" / "splits"
+    known = sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json"))
+    if name not in known:
+        raise ConfigError(
+            f"there is no split {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}", "NAME"
+        )
+    return (folder / f"{name}.json").read_text(encoding="utf-8")
+
+
 def recipe_text(name: str) -> str:
     """Return a shipped recipe's file.
 

@@ -151,6 +151,12 @@ def first_plan(
     config, plan = with_chunks(config, plan, len(manifest.channels))
     if config.training.steps is not None:
         plan = plan.because("steps", "set", steps=config.training.steps)
+    if config.training.epochs is not None:
+        alike = sampling.mix == "published" or sampling.unlabelled > 0
+        volumes = len(split.labelled) + (len(split.unlabelled) if alike else 0)
+        each = -(-volumes // (sampling.labelled + sampling.unlabelled))
+        why = f"{config.training.epochs} passes over {volumes} volumes, {each} steps each"
+        plan = plan.because("steps", why, steps=config.training.epochs * each)
     return config, plan
 
 

@@ -124,3 +124,16 @@ def record(model: Model, run: Path, inputs: Sequence[PredictionInput], flips: bo
         "scheme": model.scheme.to_json(),
         "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
     }
+
+
+def file_words(names: Sequence[str]) -> list[str]:
+    """Return a word for each name that may stand in a file's name, no two alike even where case does not count."""
+    words: list[str] = []
+    for name in names:
+        safe = word = "".join(letter if letter.isalnum() else "-" for letter in name)
+        number = 1
+        while word.lower() in (other.lower() for other in words):
+            number += 1
+            word = f"{safe}-{number}"
+        words.append(word)
+    return words

@@ -75,7 +75,9 @@ def test_a_few_steps(precision: Literal["fp32", "bf16"], with_cpc: bool) -> None
 
 
 def test_bf16_steps_are_near_those_of_float32() -> None:
-    values = [[loop.step(n, b) for n, b in enumerate(make_batches())] for loop in (make_loop("fp32"), make_loop("bf16"))]
+    values = [
+        [loop.step(n, b) for n, b in enumerate(make_batches())] for loop in (make_loop("fp32"), make_loop("bf16"))
+    ]
     for exact, near in zip(*values, strict=True):
         for name in ("segmentation.dice", "segmentation.cross_entropy", "cpc.info_nce"):
             assert near[name] == pytest.approx(exact[name], rel=0.05), name
@@ -113,9 +115,10 @@ def test_validation_comes_before_the_checkpoint_and_training_goes_on_in_training
     loop = make_loop()
     loop.save = lambda step: order.append(f"save {step}")
 
-    def validate(step: int) -> None:
+    def validate(step: int) -> bool:
         loop.network.eval()
         order.append(f"look {step}")
+        return True
 
     loop.validate = validate
     loop.run(make_batches(), 0, StopRequest())

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from frugalseg.config import Config, load_config
-from frugalseg.config.load import parse_yaml
 from frugalseg.data.budget import Split, make_split, read_names
-from frugalseg.data.manifest import Manifest, read_manifest, require_files
+from frugalseg.data.manifest import Manifest, read_manifest, require_files, with_test_images
 from frugalseg.data.store import StoredCase
-from frugalseg.errors import ConfigError, UserError
-from frugalseg.files import read_json_object, read_text
+from frugalseg.errors import UserError
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import memory_bytes
 from frugalseg.jobs.prepare import prepared
+from frugalseg.jobs.record import has_begun, other_conditions, read_plan, read_record, same_data, same_run
 from frugalseg.jobs.run import Run, TrainResult
-from frugalseg.training.plan import Plan, make_plan
+from frugalseg.jobs.show import say
+from frugalseg.training.determinism import arithmetic
+from frugalseg.training.lock import NAME as LOCK
+from frugalseg.training.lock import FolderLock
+from frugalseg.training.plan import Plan, choose_device, make_plan
 
 __all__ = ["TrainResult", "train"]
 
@@ -34,6 +38,7 @@ def train(
     resume: bool = False,
     store: Path | None = None,
     validation: int | str = 0,
+    transductive: bool = False,
 ) -> TrainResult:
     """Train a model.
 
@@ -51,36 +56,68 @@ def train(
         store: Where prepared cases are kept.
         validation: How many of the budget's labels choose the checkpoint instead of training, or "listed" for the
             cases that dataset.json lists under "validation".
+        transductive: Use the test cases' images as further unlabelled ones; recorded, and told in reports.
 
     Raises:
         UserError: Wrong input; nothing that existed is changed.
         TrainingError: The loss became infinite or not a number.
     """
     config = load_config(recipe or method, [f"training.seed={seed}", *overrides])
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not resume)):
+    used = out.exists() and (not out.is_dir() or holds_something(out))
+    if used and not (resume and out.is_dir()):
         raise UserError("exists and is not empty; choose another --out, or --resume to go on with that run", out)
-    manifest = read_manifest(data)
-    require_files(manifest)
-    named = read_names(labelled) if labelled is not None else None
-    if named is not None and labels is not None:
-        raise UserError("give --labels or --labelled, not both", "--labels")
-    order_seed = config.training.seed if label_seed is None else label_seed
-    split = make_split(manifest, labels, order_seed, named, validation)
-    begun = resume and (out / "plan.json").exists()
-    if begun:
-        require_same_run(out, config, split)
-    cases = order(prepared(manifest, split.readable, store, config.preprocess), split)
-    if begun:
-        plan = Plan.from_json(read_json_object(out / "plan.json"))
-        config, _ = building.with_chunks(config, plan, len(manifest.channels), memory_bytes(plan.device))
-    else:
+    with ExitStack() as held:
+        if used:
+            held.enter_context(FolderLock(out))
+        begun = used and has_begun(out)
+        manifest = read_manifest(data)
+        require_files(manifest)
+        if transductive:
+            manifest = with_test_images(manifest)
+        named = read_names(labelled) if labelled is not None else None
+        if named is not None and labels is not None:
+            raise UserError("give --labels or --labelled, not both", "--labels")
+        order_seed = config.training.seed if label_seed is None else label_seed
+        split = make_split(manifest, labels, order_seed, named, validation)
+        if begun:
+            return go_on(out, config, manifest, split, store)
+        cases = order(prepared(manifest, split.readable, store, config.preprocess), split)
         config, plan = first_plan(config, manifest, cases, split)
-    run = Run(out, config, plan, manifest, split, cases)
-    if not begun:
-        if plan.steps == 0:
-            run = Run(out, config, run.with_length(), manifest, split, cases)
-        run.record()
-    return run.fit()
+        with arithmetic(config.training.deterministic, plan.device):
+            run = Run(out, config, plan, manifest, split, cases)
+            if plan.steps == 0:
+                run = Run(out, config, run.with_length(), manifest, split, cases)
+            if not used:
+                held.enter_context(FolderLock(out))
+                if holds_something(out):
+                    raise UserError("another run was started in it meanwhile; choose another --out", out)
+            run.record()
+            return run.fit()
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether a folder holds more than a lock that nobody holds any more."""
+    return any(path.name != LOCK for path in folder.iterdir())
+
+
+def go_on(out: Path, config: Config, manifest: Manifest, split: Split, store: Path | None) -> TrainResult:
+    """Go on with the run in a folder.
+
+    Raises:
+        UserError: Its record is damaged, or settings, labels, the data's content or the kind of device differ.
+    """
+    facts = read_record(out)
+    config = same_run(out, config, split)
+    plan = read_plan(out)
+    if plan.device == "cuda" and choose_device("auto")[0] != "cuda":
+        raise UserError("the run began on a GPU, and none can be used here; start a new run, or go on there", out)
+    cases = order(prepared(manifest, split.readable, store, config.preprocess), split)
+    same_data(facts, out, cases)
+    threads = int(facts["machine"]["threads"]) if config.training.deterministic else None
+    if (line := other_conditions(facts, config, plan, threads)) is not None:
+        say(line)
+    with arithmetic(config.training.deterministic, plan.device, threads):
+        return Run(out, config, plan, manifest, split, cases).fit()
 
 
 def order(cases: Sequence[StoredCase], split: Split) -> list[StoredCase]:
@@ -111,19 +148,3 @@ def first_plan(
     if config.training.steps is not None:
         plan = plan.because("steps", "set", steps=config.training.steps)
     return config, plan
-
-
-def require_same_run(out: Path, config: Config, split: Split) -> None:
-    """Refuse to go on with a run under other settings or labels.
-
-    Raises:
-        ConfigError: Names the first setting that differs.
-    """
-    content = parse_yaml(read_text(out / "config.yaml"), out / "config.yaml")
-    before = Config.model_validate(content).model_dump(mode="json")
-    now = config.model_dump(mode="json")
-    for key in now:
-        if before[key] != now[key]:
-            raise ConfigError(f"the run in this folder was started with another {key!r}; repeat its command", out)
-    if Split.from_json(read_json_object(out / "split.json"), out / "split.json") != split:
-        raise ConfigError("the run in this folder reads other labels; repeat its command", out)

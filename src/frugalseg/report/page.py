@@ -20,13 +20,17 @@ from frugalseg.report.pictures import PictureCase, draw_case
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """An evaluation, and the cases to show. `truth` says where the labels came from."""
+    """An evaluation, and the cases to show. `truth` says where the labels came from.
+
+    `transductive`: the model trained on the images of its test cases.
+    """
 
     summary: Summary
     rows: Sequence[CaseRow]
     pictures: Sequence[PictureCase]
     scheme: LabelScheme
     truth: str
+    transductive: bool = False
 
 
 def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None) -> None:

@@ -37,6 +37,9 @@ class TrainingSettings(Settings):
     """Arithmetic of the network; `auto` is bf16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""
+    deterministic: bool = False
+    """On a CPU: refuse operations that have no deterministic form, and keep to the number of threads that the run
+    began with when it goes on elsewhere. On a GPU: the deterministic forms where there are some."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights and of every sample."""
     workers: Annotated[int, Field(ge=0)] | None = None

@@ -3,7 +3,7 @@ PY ?= python3
 V  ?= .venv
 B  := $(V)/bin
 
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test torture check format lock clean
 
 setup: $(V)/.done
 # torch is installed first and pinned, so that nothing later pulls another build of it (docs/decisions/0002).
@@ -20,6 +20,10 @@ demo: setup
 
 test: setup
 	$(B)/python -m pytest -q
+
+# 50 kills at random moments, each run resumed and compared bit for bit with one that was left alone: some minutes.
+torture: setup
+	$(B)/python -m benchmarks.torture --kills 50
 
 check: setup
 	$(B)/ruff format --check src tests

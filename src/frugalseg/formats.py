@@ -15,6 +15,7 @@ from frugalseg.errors import DataError
 from frugalseg.files import hash_value, read_json_object
 
 SEAL = "sha256"
+RUN_FORMAT = PLAN_FORMAT = SPLIT_FORMAT = 1  # here, so that `info` reads a run without importing what writes it
 
 
 class NewerFormat(DataError):

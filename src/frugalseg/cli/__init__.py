@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from frugalseg.cli import check, demo, evaluate, predict, prepare, recipes, train
+from frugalseg.cli import check, demo, evaluate, info, predict, prepare, recipes, train
 from frugalseg.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.command("recipes")(recipes.recipes)
 
@@ -36,8 +37,12 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
         os.environ["FRUGALSEG_DEBUG"] = "1"
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived where nothing is to be saved."""
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM where nothing is to be saved. Not KeyboardInterrupt, which typer takes for an exit."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"signal {number}")
 
 
 def main() -> None:
@@ -47,7 +52,8 @@ def main() -> None:
     outside training there is nothing to wait for; training saves first (`frugalseg.training.stop`).
     """
     debug = "--debug" in sys.argv
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except UserError as error:
@@ -55,10 +61,8 @@ def main() -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        _leave(128 + signal.SIGINT)
-    except Terminated:
-        _leave(128 + signal.SIGTERM)
+    except Stopped as stopped:
+        _leave(128 + stopped.number)
     except Exception as error:
         if debug:
             raise
@@ -67,8 +71,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
 
 
 def _leave(status: int) -> NoReturn:

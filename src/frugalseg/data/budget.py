@@ -17,9 +17,8 @@ import numpy as np
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.files import read_text
-from frugalseg.formats import require_seal, require_version, seal
+from frugalseg.formats import SPLIT_FORMAT, require_seal, require_version, seal
 
-FORMAT_VERSION = 1
 LISTED = "listed"
 
 
@@ -44,7 +43,7 @@ class Split:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with a hash of them."""
         value: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
+            "format_version": SPLIT_FORMAT,
             "rule": self.rule,
             "labels_read": len(self.readable),
             "labelled": list(self.labelled),
@@ -61,7 +60,7 @@ class Split:
         Raises:
             DataError: It is of a newer format, or does not have the hash that was written with it.
         """
-        require_version(value, FORMAT_VERSION, where)
+        require_version(value, SPLIT_FORMAT, where)
         content = require_seal(value, where)
         return Split(
             tuple(content["labelled"]),

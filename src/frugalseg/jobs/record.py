@@ -19,14 +19,13 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import hash_file, hash_value, read_json_object, read_text, write_json, write_text
-from frugalseg.formats import read_sealed, seal
+from frugalseg.formats import RUN_FORMAT, read_sealed, seal
 from frugalseg.jobs.machine import describe
 from frugalseg.objectives import CpcSettings
 from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.plan import Plan, choose_precision
 from frugalseg.training.seal import BEST, LAST, previous
 
-FORMAT_VERSION = 1
 RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
@@ -74,7 +73,7 @@ def write_record(
     write_json(folder / PLAN, plan.to_json())
     keys = {case.name: case.key for case in cases}
     facts = {
-        "format_version": FORMAT_VERSION,
+        "format_version": RUN_FORMAT,
         "method": config.method,
         "seed": config.training.seed,
         "deterministic": config.training.deterministic,
@@ -101,7 +100,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: A file is missing, damaged, changed, or of a newer format; says which.
     """
-    facts = read_sealed(folder / RECORD, FORMAT_VERSION)
+    facts = read_sealed(folder / RECORD, RUN_FORMAT)
     for name in FILES:
         if hash_file(folder / name) != facts["files"].get(name):
             raise DataError(
@@ -114,7 +113,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def update_record(folder: Path, changes: Mapping[str, Any]) -> None:
     """Set keys of run.json."""
-    write_json(folder / RECORD, seal({**read_sealed(folder / RECORD, FORMAT_VERSION), **changes}))
+    write_json(folder / RECORD, seal({**read_sealed(folder / RECORD, RUN_FORMAT), **changes}))
 
 
 def read_plan(folder: Path) -> Plan:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from frugalseg.data.patches import Samples
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
 from frugalseg.files import hash_value, remove_temporary
-from frugalseg.formats import NewerFormat, read_sealed
+from frugalseg.formats import RUN_FORMAT, NewerFormat, read_sealed
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import default_workers, peak_memory_bytes
-from frugalseg.jobs.record import FORMAT_VERSION, RECORD, update_record, write_record
+from frugalseg.jobs.record import RECORD, update_record, write_record
 from frugalseg.jobs.show import TrainingBar, say
 from frugalseg.jobs.validate import Best, Validation
 from frugalseg.networks import MultiTaskNetwork
@@ -230,9 +230,10 @@ class Run:
                 f"{self.folder / 'metrics.csv'}: rows of steps before {first} are lost; the weights are not touched"
             )
         shown = TrainingBar(self.plan.steps, first, loop.structures) if sys.stderr.isatty() else nullcontext()
-        with StopRequest() as stop, loop.log, shown as loop.progress:
+        with StopRequest() as stop, loop.log, shown as loop.progress, ExitStack() as opened:
             if self.validation is not None:
                 looks = CsvLog(self.folder / "validation.csv", self.validation.columns, self.looked)
+                opened.callback(looks.close)
                 loop.validate = lambda step: self.validate(network, loop, looks, step, stop)
             return loop.run(samples, first, stop), stop.signal
 
@@ -319,12 +320,12 @@ class Run:
 
     def is_closed(self, step: int) -> bool:
         """Whether the record and the report tell that the run is finished; a kill may have come between."""
-        spent = read_sealed(self.folder / RECORD, FORMAT_VERSION)["spent"]
+        spent = read_sealed(self.folder / RECORD, RUN_FORMAT)["spent"]
         return bool(spent) and spent[-1]["to"] == step and (self.folder / "report.html").exists()
 
     def finish(self, step: int, first: int, seconds: float, signal: int | None) -> None:
         """Record time and memory, and say how it ended."""
-        spent = list(read_sealed(self.folder / RECORD, FORMAT_VERSION)["spent"])
+        spent = list(read_sealed(self.folder / RECORD, RUN_FORMAT)["spent"])
         spent.append({"from": first, "to": step, "seconds": round(seconds, 1), "peak_bytes": peak_memory_bytes()})
         update_record(self.folder, {"spent": spent, "best": self.best.to_json() if self.validation else None})
         write_report(self.folder / "report.html", self.folder, None)

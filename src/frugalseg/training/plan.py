@@ -13,10 +13,9 @@ import torch
 
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
-from frugalseg.formats import require_version
+from frugalseg.formats import PLAN_FORMAT, require_version
 from frugalseg.networks.multitask import NetworkSettings
 
-FORMAT_VERSION = 1
 Triple = tuple[int, int, int]
 Precision = Literal["fp32", "bf16"]
 
@@ -43,7 +42,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        return {"format_version": PLAN_FORMAT, **asdict(self)}
 
     @staticmethod
     def from_json(value: dict[str, Any], where: Path = Path("plan.json")) -> Plan:
@@ -52,7 +51,7 @@ class Plan:
         Raises:
             DataError: It is of a newer format; `where` is named.
         """
-        require_version(value, FORMAT_VERSION, where)
+        require_version(value, PLAN_FORMAT, where)
         return Plan(
             crop=triple(value["crop"]),
             strides=tuple(triple(stride) for stride in value["strides"]),

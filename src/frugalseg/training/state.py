@@ -121,7 +121,7 @@ def save_checkpoint(
     except (OSError, SafetensorError, DataError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"the checkpoint of step {step} cannot be written ({reason}); the one before it is intact", folder
+            f"the checkpoint of step {step} cannot be written ({reason}); any before it is intact", folder
         ) from error
     finally:
         if temporary is not None:

@@ -13,6 +13,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": {"errors"},
     "geometry": set(),
     "__init__": {"jobs"},
+    "__main__": {"cli"},
     "data": GROUND,
     "networks": GROUND,
     "evaluation": GROUND,

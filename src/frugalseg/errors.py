@@ -12,12 +12,14 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Wrong input, told in one line.
+    """Wrong input, told in one line; the command ends with `status`.
 
     Args:
         what: What is wrong, and what to do about it, in one sentence or two.
         where: The file, folder, option or configuration key that it is about.
     """
+
+    status = 2
 
     def __init__(self, what: str, where: Path | str | None = None) -> None:
         self.what = " ".join(what.split())
@@ -35,6 +37,20 @@ class ConfigError(UserError):
 
 class TrainingError(UserError):
     """Training that cannot go on, told with the step and the cases it happened at."""
+
+
+class ProcessError(UserError):
+    """The end of a distributed run of which a process is gone.
+
+    Args:
+        what: What is known about it.
+        status: What the command ends with.
+        told: Whether another process has told a person why already.
+    """
+
+    def __init__(self, what: str, status: int = 1, told: bool = False) -> None:
+        super().__init__(what)
+        self.status, self.told = status, told
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -13,7 +13,8 @@ from frugalseg.errors import TrainingError
 from frugalseg.networks import NetworkSettings, build_network
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import Batch, CpcSettings, SegmentationLoss, SegmentationSettings, Shapes
-from frugalseg.training.loop import Loop, make_fabric, warm_up
+from frugalseg.training.launch import make_fabric
+from frugalseg.training.loop import Loop, warm_up
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from frugalseg.cli import check, demo, evaluate, predict, prepare, recipes, train
-from frugalseg.errors import UserError
+from frugalseg.errors import ProcessError, UserError
 
 app = typer.Typer(
     help="Segment 3D biomedical images when only a handful are labelled. Research use, not a medical device.",
@@ -41,8 +41,9 @@ def main() -> None:
     except UserError as error:
         if debug:
             raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
+        if not (isinstance(error, ProcessError) and error.told):
+            print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

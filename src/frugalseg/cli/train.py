@@ -11,7 +11,9 @@ import typer
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")],
-    method: Annotated[str, typer.Option(help="encdec, cpcseg, sscpcseg (see `frugalseg recipes`).")] = "sscpcseg",
+    method: Annotated[
+        str, typer.Option(help="encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg (see `frugalseg recipes`).")
+    ] = "sscpcseg",
     labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
     label_seed: Annotated[
@@ -27,6 +29,10 @@ def train(
     ] = "0",
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length in minutes (12 by default).")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Processes on each machine, one a GPU (1 by default).")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; see docs/distributed.md.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of --method.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. training.learning_rate=3e-4; repeatable.")
@@ -47,6 +53,10 @@ def train(
         overrides.append(f"training.steps={steps}")
     if minutes is not None:
         overrides.append(f"training.minutes={minutes}")
+    if devices is not None:
+        overrides.append(f"training.devices={devices}")
+    if nodes is not None:
+        overrides.append(f"training.nodes={nodes}")
     result = job(
         data,
         out,

@@ -90,7 +90,7 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         for severity, found, todo in _image_findings(read_image(case.image)[1]):
             add(severity, case.image, found, todo)
     except (DataError, OSError, MemoryError) as error:
-        add("error", case.image, _told(error), "replace the file, or take the case out of the data set")
+        add("error", case.image, *_told(error, "replace the file, or take the case out of the data set"))
     if case.label is None:
         return row, findings
     try:
@@ -98,13 +98,13 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         if row.shape is not None:
             require_same_grid(grid, where, case)
     except (DataError, OSError) as error:
-        add("error", case.label, _told(error), "replace it by a label map made on this image")
+        add("error", case.label, *_told(error, "replace it by a label map made on this image"))
     try:
         where, label, rounded = read_label(case.label, manifest.scheme.allowed)
     except (DataError, OSError, MemoryError) as error:
-        told = _told(error)
-        if not any(finding.found == told for finding in findings):  # the header may have said the same already
-            add("error", case.label, told, 'correct the label map, or "labels" in dataset.json')
+        found, todo = _told(error, 'correct the label map, or "labels" in dataset.json')
+        if not any(finding.found == found for finding in findings):  # the header may have said the same already
+            add("error", case.label, found, todo)
         return row, findings
     if rounded:
         found = f"{rounded} label voxels lie within 0.001 of an integer and are rounded"
@@ -199,12 +199,14 @@ def _across(report: CheckReport) -> list[Finding]:
     return findings
 
 
-def _told(error: BaseException) -> str:
+def _told(error: BaseException, todo: str) -> tuple[str, str]:
+    """Return what was found and what to do; an error that ends in advice of its own ("...; do this") gives both."""
     if isinstance(error, DataError):
-        return error.what
-    return (
-        "there is not enough memory to read it" if isinstance(error, MemoryError) else f"cannot be read ({error})"
-    )
+        found, _, advice = error.what.rpartition("; ")
+        return (found, advice) if found else (advice, todo)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to read it", todo
+    return f"cannot be read ({error})", todo
 
 
 def _relative(file: Path, folder: Path) -> str:

@@ -70,7 +70,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError("is not a folder; expected a data set with dataset.json, imagesTr and labelsTr", folder)
     path = folder / "dataset.json"
     if not path.exists():
-        raise DataError("has no dataset.json (layout of the Medical Segmentation Decathlon)", folder)
+        raise DataError(
+            "has no dataset.json; expected a data set in the layout of the Medical Segmentation Decathlon "
+            "(dataset.json, imagesTr, labelsTr): give its folder, or write one as docs/data.md shows",
+            folder,
+        )
     content = read_json_object(path)
     channels = _channels(content, path)
     groups = content.get("groups") or {}
@@ -118,7 +122,10 @@ def require_files(manifest: Manifest) -> None:
     """
     if manifest.missing:
         more = f" ({len(manifest.missing)} such files in all)" if len(manifest.missing) > 1 else ""
-        raise DataError(f"is named in dataset.json but does not exist{more}", manifest.missing[0])
+        raise DataError(
+            f"is named in dataset.json but does not exist{more}; put it there, or take its entry out",
+            manifest.missing[0],
+        )
 
 
 def test_labels(folder: Path) -> Path:

@@ -7,7 +7,7 @@ Whoever asks for a sample, in whatever process and order, gets the same arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -46,12 +46,14 @@ class Sample:
 
     `weight` is (1, x, y, z), or (R, x, y, z) in a run with regions that were not annotated in every case. In one
     with exclusive classes of that kind `annotated` (K,) has a 0 for each class that the label does not show.
-    `key` seeds whatever the network draws for this sample (dropout, negatives).
+    `inside` (1, x, y, z) is 1 on the volume's own voxels, 0 where the crop reaches beyond it, labelled or not.
+    `key` seeds whatever the network draws for this sample (dropout, negatives, noise).
     """
 
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     weight: NDArray[np.uint8]
+    inside: NDArray[np.uint8]
     key: int
     case: int
     extra: dict[str, NDArray[Any]]
@@ -71,7 +73,7 @@ class Samples:
         augmentation: What happens to them.
         mirror_axes: Axes along which crops may be flipped.
         seed: The run's seed.
-        targets: Further targets of the auxiliary tasks, from (label, spacing in mm).
+        targets: What makes further targets from (label, spacing in mm), by the name of the task.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Samples:
         augmentation: AugmentSettings,
         mirror_axes: tuple[int, ...],
         seed: int,
-        targets: Sequence[Target] = (),
+        targets: Mapping[str, Target] | None = None,
     ) -> None:
         if sampling.unlabelled and sampling.mix == "fixed" and labelled == len(cases):
             raise UserError("there is no unlabelled volume; set sampling.unlabelled=0", "sampling.unlabelled")
@@ -97,7 +99,7 @@ class Samples:
         self.augmentation = augmentation
         self.mirror_axes = mirror_axes
         self.seed = seed
-        self.targets = tuple(targets)
+        self.targets = dict(targets or {})
         self._arrays = ArrayCache()
         self._points: dict[int, NDArray[np.int32]] = {}
         # The run's, not the sample's: all samples have arrays of the same kind and shape.
@@ -150,9 +152,14 @@ class Samples:
             label = np.full((self.groups, *self.crop), IGNORED, np.uint8)
         label = augment.flip(label, drawn.flips)
         label, weight = self._split(label, inside, index)
-        extra = {name: array for make in self.targets for name, array in make(label, case.spacing).items()}
+        extra = {
+            f"{task}.{name}": array
+            for task, make in self.targets.items()
+            for name, array in make(label, case.spacing).items()
+        }
         annotated = self._annotated(index)
-        return Sample(np.ascontiguousarray(image, np.float32), label, weight, key, index, extra, annotated)
+        own = inside.astype(np.uint8)
+        return Sample(np.ascontiguousarray(image, np.float32), label, weight, own, key, index, extra, annotated)
 
     def _split(
         self, label: NDArray[np.uint8], inside: NDArray[np.bool_], index: int

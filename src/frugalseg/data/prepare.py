@@ -139,12 +139,15 @@ def require_same_grid(image: Grid, label: Grid, case: Case) -> None:
         DataError: Another shape, or voxels further apart than 1e-3 mm; what differs, and by how much.
     """
     if image.shape != label.shape:
-        raise DataError(f"label has shape {label.shape}, its image {image.shape}", case.label)
+        raise DataError(
+            f"label has shape {label.shape}, its image {image.shape}; replace it by a label map made on this image",
+            case.label,
+        )
     apart = image.difference(label)
     if apart > TOLERANCE_MM:
         raise DataError(
             f"label and image lie {apart:.4g} mm apart ({describe_difference(image, label)}); the limit is "
-            f"{TOLERANCE_MM:g} mm",
+            f"{TOLERANCE_MM:g} mm; replace it by a label map made on this image",
             case.label,
         )
 

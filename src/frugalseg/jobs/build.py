@@ -22,7 +22,9 @@ GIB = 2**30
 def shapes_of(plan: Plan, channels: int, scheme: LabelScheme) -> Shapes:
     """Return what branches are built for."""
     features = tuple(plan.width * 2**level for level in range(len(plan.strides)))
-    return Shapes(channels, plan.crop, plan.strides, features, plan.width, scheme.groups, scheme.classes)
+    return Shapes(
+        channels, plan.crop, plan.strides, features, plan.width, scheme.groups, scheme.classes, plan.kernels
+    )
 
 
 def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> MultiTaskNetwork:
@@ -49,7 +51,7 @@ def deployed_weights(network: MultiTaskNetwork) -> frozenset[str]:
     )
 
 
-def with_chunks(config: Config, plan: Plan, channels: int, memory: int) -> tuple[Config, Plan]:
+def with_chunks(config: Config, plan: Plan, channels: int, memory: int, processes: int = 1) -> tuple[Config, Plan]:
     """Choose how many patches contrastive coding encodes at a time, so that activations take a third of `memory`.
 
     Args:
@@ -57,9 +59,10 @@ def with_chunks(config: Config, plan: Plan, channels: int, memory: int) -> tuple
         plan: The plan; gets the layout as a reason.
         channels: Channels of an image.
         memory: Bytes that the device may use.
+        processes: How many processes share the samples of a step.
     """
     tasks: dict[str, Any] = {}
-    samples = config.sampling.labelled + config.sampling.unlabelled
+    samples = -(-(config.sampling.labelled + config.sampling.unlabelled) // processes)
     for name, settings in config.auxiliary.items():
         tasks[name] = settings
         if isinstance(settings, CpcSettings):
@@ -68,7 +71,7 @@ def with_chunks(config: Config, plan: Plan, channels: int, memory: int) -> tuple
             each = voxels * plan.width * FLOATS_PER_VOXEL * 4
             total = samples * layout.grid[0] * layout.grid[1] * layout.grid[2]
             fits = max(1, memory // 3 // each)
-            why = f"{layout.describe()}; {total} patches a step"
+            why = f"{layout.describe()}; {total} patches a step" + (" and process" if processes > 1 else "")
             if settings.chunk is None and fits < total:
                 tasks[name] = settings.model_copy(update={"chunk": int(fits)})
                 why += f", encoded {fits} at a time to fit {memory / GIB:.1f} GiB"

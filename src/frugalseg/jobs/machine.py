@@ -50,9 +50,13 @@ def peak_memory_bytes() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def default_workers() -> int:
-    """Return one loader process per two processors, none on two or fewer (they would take turns), 8 at most."""
-    count = os.cpu_count() or 1
+def default_workers(processes: int = 1) -> int:
+    """Return one loader process per two processors, none on two or fewer (they would take turns), 8 at most.
+
+    Args:
+        processes: How many training processes share the machine.
+    """
+    count = (os.cpu_count() or 1) // processes
     return 0 if count <= 2 else min(8, count // 2)
 
 

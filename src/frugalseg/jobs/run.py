@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,20 @@ from frugalseg.data.store import StoredCase
 from frugalseg.files import hash_value, read_json_object, write_json, write_text
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import default_workers, describe, peak_memory_bytes
-from frugalseg.jobs.show import TrainingBar, say
+from frugalseg.jobs.show import TrainingBar, say, shown
 from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import SegmentationLoss
+from frugalseg.objectives.across import Share
 from frugalseg.report import write_report
 from frugalseg.training.average import WeightAverage
+from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import batches
 from frugalseg.training.log import CsvLog, Log
-from frugalseg.training.loop import Loop, make_fabric, warm_up
+from frugalseg.training.loop import Loop, warm_up
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.plan import Plan
+from frugalseg.training.processes import Processes
 from frugalseg.training.settings import DEFAULT_MINUTES
 from frugalseg.training.state import BEST, LAST, TrainingState, previous, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
@@ -52,6 +54,9 @@ class TrainResult:
 class Run:
     """A run with everything decided but perhaps its length.
 
+    Every process of a distributed run has one. The first process alone writes, speaks, and looks at the validation
+    cases, while the others wait for it in the next step.
+
     Args:
         folder: Where it writes.
         config: Its configuration.
@@ -59,6 +64,7 @@ class Run:
         manifest: The data set.
         split: Whose labels it reads.
         cases: The stored cases: labelled, unlabelled, then those for validation.
+        processes: Who takes part; by default this process alone.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Run:
         manifest: Manifest,
         split: Split,
         cases: Sequence[StoredCase],
+        processes: Processes | None = None,
     ) -> None:
         self.folder, self.config, self.plan = folder, config, plan
         self.manifest, self.split = manifest, split
@@ -76,7 +83,8 @@ class Run:
         self.cases, held = list(cases[:count]), list(cases[count:])
         self.validation = Validation(held, config, plan, manifest.scheme) if held else None
         self.best = Best()
-        self.fabric = make_fabric(plan.device, plan.precision)
+        self.processes = processes or Processes(make_fabric(plan.device, plan.precision))
+        self.fabric = self.processes.fabric
 
     def network(self) -> MultiTaskNetwork:
         """Return the network with its first weights, a function of the seed."""
@@ -96,7 +104,7 @@ class Run:
             self.config.augment,
             self.plan.mirror_axes,
             self.config.training.seed,
-            [task.target for task in building.tasks_of(network).values()],
+            {name: task.target for name, task in building.tasks_of(network).items()},
         )
 
     def loop(self, network: MultiTaskNetwork) -> Loop:
@@ -120,7 +128,7 @@ class Run:
             structures=scheme.structures,
             case_names=tuple(case.name for case in self.cases),
             log=None,
-            save=lambda step: self.save(LAST, network, optimiser, average, step),
+            save=lambda step: self.save(LAST, network, optimiser, average, step) if self.processes.first else None,
             average=average,
         )
 
@@ -155,11 +163,13 @@ class Run:
         network = self.network()
         seconds = warm_up(self.loop(network), self.batches(network, 0, 8, workers=0))
         steps = max(1, int(minutes * 60 / seconds))
-        return self.plan.because("steps", f"{minutes:g} minutes at {seconds:.3g} s a step (timed)", steps=steps)
+        plan = self.plan.because("steps", f"{minutes:g} minutes at {seconds:.3g} s a step (timed)", steps=steps)
+        return Plan.from_json(self.processes.tell(plan.to_json()))
 
     def batches(self, network: MultiTaskNetwork, first: int, stop: int, workers: int) -> Any:
         """Return the batches of steps `first` to `stop` - 1."""
-        return batches(self.samples(network), first, stop, workers, self.fabric.device)
+        share = Share(self.fabric.global_rank, self.processes.world)
+        return batches(self.samples(network), first, stop, workers, self.fabric.device, share)
 
     @property
     def checkpoint_rule(self) -> str:
@@ -193,10 +203,12 @@ class Run:
 
     def fit(self) -> TrainResult:
         """Train from the last checkpoint, or from the start, to the end."""
-        for stale in (*self.folder.glob(f".{LAST}-*"), *self.folder.glob(f".{BEST}-*")):
-            shutil.rmtree(stale, ignore_errors=True)
+        if self.processes.first:
+            for stale in (*self.folder.glob(f".{LAST}-*"), *self.folder.glob(f".{BEST}-*")):
+                shutil.rmtree(stale, ignore_errors=True)
         checkpoint = read_checkpoint(self.folder / LAST)
         first = checkpoint.step if checkpoint is not None else 0
+        self.processes.require_same(first, "the last checkpoint")
         if first >= self.plan.steps:
             say(f"{self.folder}: finished ({first} steps)")
             return TrainResult(self.folder, first, self.plan.steps, None)
@@ -206,16 +218,22 @@ class Run:
         if checkpoint is not None:
             self.go_on(network, loop, checkpoint)
         workers = self.config.training.workers
-        samples = self.batches(network, first, self.plan.steps, default_workers() if workers is None else workers)
+        if workers is None:
+            workers = default_workers(self.config.training.devices)
+        samples = self.batches(network, first, self.plan.steps, workers)
         started = time.monotonic()
-        loop.log = Log(self.folder, loop.columns(), first)
-        if self.validation is not None:
-            looks = CsvLog(self.folder / "validation.csv", self.validation.columns, first)
-            loop.validate = lambda step: self.validate(network, loop, looks, step)
-        shown = TrainingBar(self.plan.steps, first, loop.structures) if sys.stderr.isatty() else nullcontext()
-        with StopRequest() as stop, loop.log, shown as loop.progress:
+        with ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            if self.processes.first:
+                loop.log = stack.enter_context(Log(self.folder, loop.columns(), first))
+                if self.validation is not None:
+                    looks = CsvLog(self.folder / "validation.csv", self.validation.columns, first)
+                    loop.validate = lambda step: self.validate(network, loop, looks, step)
+                if shown():
+                    loop.progress = stack.enter_context(TrainingBar(self.plan.steps, first, loop.structures))
             step = loop.run(samples, first, stop)
-        self.finish(step, first, time.monotonic() - started, stop.signal)
+        if self.processes.first:
+            self.finish(step, first, time.monotonic() - started, stop.signal)
         return TrainResult(self.folder, step, self.plan.steps, stop.signal)
 
     def go_on(self, network: MultiTaskNetwork, loop: Loop, checkpoint: TrainingState) -> None:
@@ -244,10 +262,11 @@ class Run:
         """Say what is about to be trained."""
         plan = self.plan
         crop = "x".join(map(str, plan.crop))
+        count = self.processes.world
         say(
             f"{self.config.method}: {len(self.split.labelled)} labelled and {len(self.split.unlabelled)} "
             f"unlabelled volumes, crop {crop}, width {plan.width}, {plan.steps} steps, "
-            f"{plan.precision} on {plan.device}"
+            f"{plan.precision} on {plan.device}" + (f", {count} processes" if count > 1 else "")
         )
         for name in self.config.auxiliary:
             if name in plan.reasons:
@@ -257,7 +276,15 @@ class Run:
         """Record time and memory, and say how it ended."""
         facts = read_json_object(self.folder / "run.json")
         spent = facts.setdefault("spent", [])
-        spent.append({"from": first, "to": step, "seconds": round(seconds, 1), "peak_bytes": peak_memory_bytes()})
+        spent.append(
+            {
+                "from": first,
+                "to": step,
+                "seconds": round(seconds, 1),
+                "peak_bytes": peak_memory_bytes(),
+                "processes": self.processes.world,
+            }
+        )
         if self.validation is not None:
             facts["best"] = self.best.to_json()
         write_json(self.folder / "run.json", facts)

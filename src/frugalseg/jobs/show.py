@@ -7,16 +7,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+_muted = False
+
+
+def mute() -> None:
+    """Show nothing from now on: of a run's processes only the first one speaks."""
+    global _muted
+    _muted = True
+
+
+def shown() -> bool:
+    """Whether there is a terminal to draw bars on, and this process is to speak."""
+    return not _muted and sys.stderr.isatty()
+
 
 def say(line: str) -> None:
     """Print a line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    if not _muted:
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Any]:
     """Yield a function that moves a bar on by one; it does nothing in a pipe."""
-    if not sys.stderr.isatty():
+    if not shown():
         yield lambda *_: None
         return
     from rich.console import Console

@@ -10,6 +10,7 @@ Two differences from the published code, which DESIGN section 7 explains: the lo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -22,7 +23,8 @@ from frugalseg.errors import UserError
 from frugalseg.networks.blocks import ResidualBlock, Triple, convolution
 from frugalseg.networks.branch import BranchInput
 from frugalseg.networks.keyed import keyed_choice, subkeys
-from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, require
+from frugalseg.objectives.across import all_rows
+from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, masked_mean, require
 
 PATCH_SIDES = (32, 16, 8)
 LEAST_TARGETS = 16
@@ -51,7 +53,7 @@ class CpcSettings(TaskSettings):
     negatives: Annotated[int, Field(ge=1)] = 20
     """Negatives of each image, drawn without repetition (fewer where there are not so many candidates)."""
     negatives_from: Literal["image", "batch"] = "image"
-    """Where they come from: the image itself, or all images of the batch."""
+    """Where they come from: the image itself, or all images of the step, on whatever process."""
     similarity: Literal["inner", "cosine"] = "inner"
     """Scores: inner products, or cosines divided by the temperature."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
@@ -211,6 +213,7 @@ class ContrastivePredictiveCoding(Task):
 
     needs_features: ClassVar[bool] = False
     own_graph: ClassVar[bool] = True
+    published: ClassVar[Mapping[str, str]] = {"predictor": ""}
     loss_names: ClassVar[tuple[str, ...]] = ("info_nce",)
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "chance")
 
@@ -230,6 +233,17 @@ class ContrastivePredictiveCoding(Task):
         encodings = self.encode(inputs, patches.flatten(0, 1), keys)
         encodings = encodings.unflatten(0, (len(inputs.image), *grid)).movedim(-1, 1)
         return {"encodings": encodings, "prediction": self.predict(self.roles(encodings).context)}
+
+    def contrast(self, image: Tensor, encode: Callable[[Tensor, Tensor], list[Tensor]], keys: Tensor) -> Tensor:
+        """Return the loss of images (B, C, x, y, z) for an encoder of your own; see examples/monai_cpc.py.
+
+        Args:
+            image: Crops of the layout's sides.
+            encode: Maps patches (N, C, x, y, z) and keys (N,), which it may ignore, to feature maps, deepest last.
+            keys: (B,) integers, a new one for each crop; they choose the negatives.
+        """
+        out = self(BranchInput(image, [], encode, keys))
+        return info_nce_loss(self.scores(out, keys)).mean()
 
     def encode(self, inputs: BranchInput, patches: Tensor, keys: Tensor) -> Tensor:
         """Return one vector (n, C) for each of the patches (n, channels, x, y, z): the deepest map's mean.
@@ -272,7 +286,7 @@ class ContrastivePredictiveCoding(Task):
         roles = self.roles(out["encodings"])
         candidates = roles.candidates
         if self.settings.negatives_from == "batch":
-            pool = candidates.transpose(0, 1).flatten(1)
+            pool = all_rows(candidates).transpose(0, 1).flatten(1)
             candidates = pool.expand(len(keys), *pool.shape)
         count = min(self.settings.negatives, candidates.shape[2])
         chosen = keyed_choice(keys, candidates.shape[2], count)
@@ -282,12 +296,13 @@ class ContrastivePredictiveCoding(Task):
 
     def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "info_nce", the mean over images; labels are not looked at."""
-        return {"info_nce": info_nce_loss(self.scores(out, batch.keys)).mean()}
+        losses = info_nce_loss(self.scores(out, batch.keys))
+        return {"info_nce": masked_mean(losses, torch.ones_like(losses))}
 
     @torch.no_grad()
     def metrics(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "accuracy", the share of predictions nearest to their own target, and "chance"."""
         scores = self.scores(out, batch.keys)
         rows = torch.arange(scores.shape[1], device=scores.device)
-        accuracy = (scores.argmax(dim=2) == rows).float().mean()
-        return {"accuracy": accuracy, "chance": torch.tensor(1 / scores.shape[2])}
+        hits = (scores.argmax(dim=2) == rows).float().mean(dim=1)
+        return {"accuracy": masked_mean(hits, torch.ones_like(hits)), "chance": torch.tensor(1 / scores.shape[2])}

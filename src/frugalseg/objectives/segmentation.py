@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from frugalseg.objectives.across import all_sum
 from frugalseg.objectives.base import Batch, masked_mean, require
 from frugalseg.objectives.marginal import merge_unknown
 from frugalseg.settings import Settings
@@ -76,7 +77,8 @@ def soft_dice_loss(
         weight: (B, R, x, y, z).
         smooth: s above.
         background: Whether class 0 is among the classes.
-        batch: Whether the sums run over the batch, too. A class then counts if it is known in a sample with weight.
+        batch: Whether the sums run over the batch, too (of all processes). A class then counts if it is known in a
+            sample with weight.
         known: (B, R, K), 0 for classes that do not count in a sample (their `p` is 0 there); None: all count.
     """
     first = 0 if background else 1
@@ -86,6 +88,8 @@ def soft_dice_loss(
     space = (0, 3, 4, 5) if batch else (3, 4, 5)
     overlap = (w * p * truth).sum(dim=space)
     sizes = (w * p * p).sum(dim=space) + (w * truth).sum(dim=space)
+    if batch:
+        overlap, sizes = all_sum(overlap), all_sum(sizes)
     scores = (2 * overlap + smooth) / (sizes + smooth)
     with_weight = (weight.sum(dim=(2, 3, 4)) > 0).to(p.dtype)
     if known is None:
@@ -93,10 +97,11 @@ def soft_dice_loss(
     else:
         counts = known[:, :, first:]
         if batch:
-            counts = ((counts * with_weight[:, :, None]).sum(dim=0) > 0).to(p.dtype)
+            counts = (all_sum((counts * with_weight[:, :, None]).sum(dim=0)) > 0).to(p.dtype)
+        # A mean over classes: `masked_mean` is for samples, which other processes have more of.
         loss = 1 - (scores * counts).sum(dim=-1) / counts.sum(dim=-1).clamp(min=1)
     if batch:
-        return loss * (weight.sum(dim=(0, 2, 3, 4)) > 0)
+        return loss * (all_sum(weight.sum(dim=(0, 2, 3, 4))) > 0)
     return masked_mean(loss, with_weight)
 
 
@@ -121,10 +126,11 @@ def hard_dice(logits: Tensor, batch: Batch, groups: int, classes: int) -> Tensor
     split = logits.reshape(count, groups, classes, *logits.shape[2:])
     found, truth = split.argmax(dim=2), batch.target[:count]
     known = batch.structure_weight(groups, classes)[:count] > 0
-    scores: list[Tensor] = []
+    counts: list[Tensor] = []
     for group in range(groups):
         for cls in range(1, classes):
-            where = known[:, len(scores)]
+            where = known[:, len(counts)]
             a, b = (found[:, group] == cls) & where, (truth[:, group] == cls) & where
-            scores.append(2 * (a & b).sum() / (a.sum() + b.sum()))
-    return torch.stack(scores)
+            counts.append(torch.stack([(a & b).sum(), a.sum() + b.sum()]))
+    overlap, sizes = all_sum(torch.stack(counts)).unbind(dim=1)
+    return 2 * overlap / sizes

@@ -82,7 +82,8 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
     # What is drawn is what was scored: nothing is known of ignored voxels, in neither mask.
     ignored = scheme.ignored(truth)
     truth, prediction = np.where(ignored, 0, truth), np.where(ignored, 0, prediction)
-    low, high = np.percentile(image[0], (1, 99))
+    inside = image[0][image[0] != 0]  # the empty border would take up the dark half of the range
+    low, high = np.percentile(inside if inside.size else image[0], (1, 99.5))
     figure = Figure(figsize=(9.5, 3.6), dpi=100, layout="constrained")
     panels: Any = figure.subplots(1, 3)
     for panel, cut in zip(panels, slices(grid, image[0], truth, prediction), strict=True):

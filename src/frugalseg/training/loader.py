@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from frugalseg.data.patches import Sample, Samples
+from frugalseg.data.patches import Sample, Samples, SamplingSettings
+from frugalseg.errors import UserError
 from frugalseg.objectives import Batch
+from frugalseg.objectives.across import Share
+
+ALONE = Share(0, 1)
 
 
 class _Numbered(Dataset[Sample]):
@@ -46,21 +51,66 @@ class Collate:
             cases=torch.tensor([sample.case for sample in samples], dtype=torch.int64),
             segmented=self.segmented,
             extra=extra,
+            inside=torch.from_numpy(np.stack([sample.inside for sample in samples])),
             annotated=torch.from_numpy(np.stack(annotated)) if annotated else None,
         )
 
 
-def batches(samples: Samples, first_step: int, steps: int, workers: int, device: torch.device) -> Iterator[Batch]:
-    """Yield the batches of steps `first_step` to `steps` - 1."""
+@dataclass(frozen=True)
+class _Steps(Sampler[list[int]]):
+    """The positions of a process's samples, step by step."""
+
+    steps: int
+    size: int
+    share: Share
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, self.steps * self.size, self.size):
+            yield list(range(start + self.share.rank, start + self.size, self.share.world))
+
+
+def require_enough(sampling: SamplingSettings, world: int) -> None:
+    """Refuse more processes than a step has samples.
+
+    Raises:
+        UserError: Names both numbers.
+    """
+    size = sampling.labelled + sampling.unlabelled
+    if world > size:
+        raise UserError(
+            f"{world} processes cannot share the {size} samples of a step; take fewer --devices or --nodes, or "
+            "more samples (sampling.labelled, sampling.unlabelled)",
+            "training.devices",
+        )
+
+
+def segmented_of(samples: Samples, share: Share) -> int:
+    """Return how many of a process's first samples have logits.
+
+    With a fixed mix the unlabelled samples stand last and need none; otherwise any sample may be labelled. At least
+    one has them, so that every process uses the same parameters: an unlabelled one's weights are 0.
+    """
+    last = samples.sampling.labelled if samples.sampling.mix == "fixed" else samples.per_step
+    return max(1, len(range(share.rank, last, share.world)))
+
+
+def batches(
+    samples: Samples, first_step: int, steps: int, workers: int, device: torch.device, share: Share = ALONE
+) -> Iterator[Batch]:
+    """Yield the batches of steps `first_step` to `steps` - 1, or a process's share of them.
+
+    The samples of a step are the same on any number of processes, which take turns: labelled ones are spread
+    first, then unlabelled ones, so that the processes' counts differ by one at most.
+    """
     size = samples.per_step
-    # With a fixed mix the unlabelled samples stand last and need no logits; otherwise any sample may be labelled.
-    segmented = samples.sampling.labelled if samples.sampling.mix == "fixed" else size
     loader = DataLoader(
         _Numbered(samples, first_step * size, steps * size),
-        batch_size=size,
-        shuffle=False,
+        batch_sampler=_Steps(steps - first_step, size, share),
         num_workers=workers,
-        collate_fn=Collate(segmented),
+        collate_fn=Collate(segmented_of(samples, share)),
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
         # The iterator draws a seed for its workers; from a generator of its own, not from the global one.
@@ -86,5 +136,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         cases=batch.cases,
         segmented=batch.segmented,
         extra={name: move(tensor) for name, tensor in batch.extra.items()},
+        inside=None if batch.inside is None else move(batch.inside),
         annotated=None if batch.annotated is None else move(batch.annotated),
     )

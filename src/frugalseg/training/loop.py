@@ -1,5 +1,8 @@
 """The loop. There is one, for every method; what differs between methods is data, objectives and settings.
 
+With several processes each has its share of a step's samples. Losses, metrics and gradients are those of the whole
+step on every one of them (see `objectives.across`), so all take the same decisions; the first one writes.
+
 Order within a step: samples, forward, losses, one backward pass an objective, a look at the numbers, clipping,
 the optimiser, the log, then perhaps a checkpoint: never in the middle. Nothing in here draws a random number:
 samples, dropout and negatives are functions of the sample's number, so there is no generator state to keep.
@@ -7,10 +10,10 @@ samples, dropout and negatives are functions of the sample's number, so there is
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,8 +23,10 @@ from torch import Tensor, nn
 
 from frugalseg.errors import TrainingError
 from frugalseg.objectives import Batch
+from frugalseg.objectives.across import Share, all_rows, sharing
 from frugalseg.objectives.segmentation import hard_dice
 from frugalseg.training.average import WeightAverage
+from frugalseg.training.gradients import average, average_gradients
 from frugalseg.training.log import Log
 from frugalseg.training.optimiser import flat_gradient, learning_rate, set_learning_rate
 from frugalseg.training.settings import TrainingSettings
@@ -82,6 +87,7 @@ class Loop:
             if self.validate is not None and (step % self.settings.validate_every == 0 or step == self.steps):
                 self.validate(step)
                 self.network.train()
+            self._agree(stop)
             due = time.monotonic() - saved >= self.settings.checkpoint_seconds
             if due or step == self.steps or stop.signal is not None:
                 if self.log is not None:
@@ -93,14 +99,36 @@ class Loop:
             begun = time.perf_counter()
         return step
 
+    @property
+    def share(self) -> Share:
+        """Which of a step's samples this process has."""
+        return Share(self.fabric.global_rank, self.fabric.world_size)
+
+    def _agree(self, stop: StopRequest) -> None:
+        """A signal to one process stops all of them after the same step."""
+        if self.share.world > 1:
+            number = torch.tensor(stop.signal or 0, device=self.fabric.device)
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+            stop.signal = int(number) or None
+
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Take optimiser step number `step` (from 0) and return what is logged of it."""
+        with sharing(self.share):
+            return self._step(step, batch)
+
+    def _step(self, step: int, batch: Batch) -> dict[str, float]:
         rate = learning_rate(self.settings, step, self.steps)
         set_learning_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        out = self.network(batch.image, batch.keys, batch.segmented)
-        terms = self.objectives(out, batch)
-        ratios = self._backward(terms.totals, measure=self.objectives.separable or step % RATIO_EVERY == 0)
+        measure = bool(self.objectives.tasks) and (self.objectives.separable or step % RATIO_EVERY == 0)
+        with ExitStack() as stack:
+            if measure and self.share.world > 1:
+                # The wrapper expects one backward pass for each forward pass; these gradients are averaged below.
+                wrapped: Any = self.network
+                stack.enter_context(self.fabric.no_backward_sync(wrapped))
+            out = self.network(batch.image, batch.keys, batch.segmented)
+            terms = self.objectives(out, batch)
+            ratios = self._backward(terms.totals, measure)
         norm = self.fabric.clip_gradients(
             self.network,
             self.optimiser,
@@ -122,7 +150,7 @@ class Loop:
 
     def _backward(self, totals: Mapping[str, Tensor], measure: bool) -> dict[str, float]:
         """Accumulate all gradients; return each task's gradient norm on the encoder over the supervised one's."""
-        if not measure or len(totals) == 1:
+        if not measure:
             self.fabric.backward(torch.stack(list(totals.values())).sum())
             return {}
         ratios: dict[str, float] = {}
@@ -133,7 +161,11 @@ class Loop:
         for name, total in totals.items():
             left -= 1
             self.fabric.backward(total, retain_graph=left > 0)
+            if left == 0:
+                average_gradients(self.network.parameters(), self.share.world)
             now = flat_gradient(parameters)
+            if left > 0:
+                average([now], self.share.world)
             norm = float((now if before is None else now - before).norm())
             if name == SEGMENTATION:
                 reference = norm
@@ -145,7 +177,8 @@ class Loop:
     def _require_finite(self, step: int, batch: Batch, values: Mapping[str, float]) -> None:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
-            names = ", ".join(sorted({self.case_names[int(index)] for index in batch.cases}))
+            cases = all_rows(batch.cases.to(self.fabric.device))
+            names = ", ".join(sorted({self.case_names[int(index)] for index in cases}))
             raise TrainingError(
                 f"{', '.join(bad)} is not a finite number at step {step + 1} (cases {names}); look at these images "
                 "with `frugalseg check`, or lower training.learning_rate, or set training.precision=fp32; "
@@ -182,10 +215,3 @@ def warm_up(loop: Loop, batches: Iterable[Batch], steps: int = 4) -> float:
             break
     counted = sorted(times[1:] or times)
     return counted[len(counted) // 2]
-
-
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Return Fabric on one device."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision, as we do
-    kwargs: dict[str, Any] = {"precision": "bf16-mixed" if precision == "bf16" else "32-true"}
-    return Fabric(accelerator="gpu" if device == "cuda" else "cpu", devices=1, **kwargs)

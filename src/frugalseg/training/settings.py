@@ -37,6 +37,10 @@ class TrainingSettings(Settings):
     """Arithmetic of the network; `auto` is bf16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""
+    devices: Annotated[int, Field(ge=1)] = 1
+    """Processes on each machine, one a GPU if there are GPUs; a step's samples are spread over all processes."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    """Machines; see docs/distributed.md."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights and of every sample."""
     workers: Annotated[int, Field(ge=0)] | None = None

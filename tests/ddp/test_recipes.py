@@ -1,0 +1,66 @@
+"""Two processes take the steps that one process takes, for every recipe and however the samples fall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from frugalseg.config.load import recipe_names
+from tests.ddp.pool import Pool
+from tests.ddp.work import SCENARIOS, Places, Steps, difference, largest, take_steps
+
+ROUNDING = 1e-5  # of the largest element; wrong denominators are off by tenths
+
+
+def require_equal(alone: Steps, one: Steps, two: Steps) -> None:
+    assert difference(one.weights, two.weights) == 0, "the processes have other weights"
+    for first, second in zip(one.values, two.values, strict=True):
+        assert first == pytest.approx(second, rel=0, abs=0, nan_ok=True), "the processes log other values"
+    assert alone.gradients.keys() == one.gradients.keys()
+    assert difference(alone.gradients, one.gradients) < ROUNDING * largest(alone.gradients)
+    for expected, found in zip(alone.values, one.values, strict=True):
+        assert list(expected) == list(found)
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6, nan_ok=True)
+    # Adam turns the rounding of a gradient that is 0 (of a bias before a normalisation) into whole steps.
+    moved = [name for name, gradient in alone.gradients.items() if np.abs(gradient).max() > 1e-6]
+    assert len(moved) > len(alone.gradients) / 2
+    for name in moved:
+        assert np.abs(alone.weights[name] - one.weights[name]).max() < 1e-4, name
+        assert name not in alone.average or np.abs(alone.average[name] - one.average[name]).max() < 1e-4, name
+    assert difference(alone.probabilities, one.probabilities) < 1e-4
+
+
+def compare(pool: Pool, places: Places, method: str, overrides: Sequence[str]) -> Steps:
+    alone = take_steps(places, method, overrides, 1)
+    one: Steps
+    one, two = pool(take_steps, places, method, overrides, 2)
+    require_equal(alone, one, two)
+    for whole, first, second in zip(alone.labelled, one.labelled, two.labelled, strict=True):
+        assert whole == [flag for pair in zip(first, [*second, None]) for flag in pair if flag is not None]
+    return one
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("method", recipe_names())
+def test_two_processes_take_the_steps_of_one(pool: Pool, places: Places, method: str, scenario: str) -> None:
+    found = compare(pool, places, method, SCENARIOS[scenario])
+    assert bool(found.average) == ("running mean" in scenario)
+    assert all(math.isfinite(value) for value in found.values[0].values())
+
+
+@pytest.mark.parametrize("more", [[], ["auxiliary.cpc.negatives_from=batch", "auxiliary.cpc.chunk=7"]])
+def test_negatives_come_from_the_images_of_both_processes(pool: Pool, places: Places, more: list[str]) -> None:
+    overrides = ["sampling.labelled=2", "sampling.unlabelled=1", "auxiliary.cpc.negatives=5", *more]
+    compare(pool, places, "sscpcseg", overrides)
+
+
+def test_the_scenarios_are_what_they_say(pool: Pool, places: Places) -> None:
+    _, none, drawn = SCENARIOS.values()
+    assert pool(take_steps, places, "sscpcseg", none, 2, 1)[1].labelled == [[False]]
+    first, second = pool(take_steps, places, "encdec", drawn, 2)
+    counts = {(sum(a), sum(b)) for a, b in zip(first.labelled, second.labelled)}
+    assert any(a != b for a, b in counts), "the processes have the same number of labelled samples in every step"
+    assert any(0 in pair for pair in counts), "no step leaves a process without a labelled sample"

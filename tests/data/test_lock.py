@@ -208,11 +208,12 @@ def test_only_evaluate_asks_where_the_test_labels_are() -> None:
         for path in source.rglob("*.py")
         if "test_labels" in path.read_text() or "labelsTs" in path.read_text()
     }
-    # demo scores a threshold on data that it made itself; phantom writes them.
+    # demo scores a threshold on data that it made itself; phantom and split write them.
     assert users == {
         "data/lock.py",
         "data/manifest.py",
         "data/phantom.py",
         "jobs/demo.py",
         "jobs/evaluate.py",
+        "jobs/split.py",
     }

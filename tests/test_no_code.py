@@ -23,7 +23,7 @@ METHODS = {"extractall", "unpack_archive", "find_class", "loads_pickle"}
 PREFIXES = ("os.exec", "os.spawn", "os.posix_spawn")
 KEYWORDS = {"shell", "allow_pickle", "deserialize"}
 # The public names of the package come from modules of its own, by a list that stands beside it.
-# Published weights are arrays by name; np.load refuses pickled ones unless told otherwise, which KEYWORDS forbids, and
+# Published weights are arrays by name: np.load refuses pickled ones unless told otherwise, which KEYWORDS forbids;
 # zipfile is imported for the error of a damaged file.
 ALLOWED = {
     ("__init__.py", "import_module"),

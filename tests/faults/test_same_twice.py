@@ -20,8 +20,8 @@ WEIGHTS = (
 )
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_equal_for_0_and_2_workers(deterministic: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("deterministic", "precision"), [(False, "auto"), (True, "fp32")])
+def test_equal_for_0_and_2_workers(deterministic: bool, precision: str, tmp_path: Path) -> None:
     data = micro_data(tmp_path / "data")
     keep = [
         item for item in SETTINGS if not item.startswith(("training.deterministic", "augment", "training.steps"))
@@ -30,7 +30,7 @@ def test_equal_for_0_and_2_workers(deterministic: bool, tmp_path: Path) -> None:
     for workers in (0, 2):
         out = tmp_path / f"run-{workers}"
         more = [f"training.deterministic={str(deterministic).lower()}", f"training.workers={workers}"]
-        settings = [*keep, *more, "training.steps=3"]
+        settings = [*keep, *more, "training.steps=3", f"training.precision={precision}"]
         train(data, out, labels=3, overrides=settings, store=tmp_path / "store", validation=1)
         runs.append(out)
     for name in WEIGHTS:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from frugalseg.errors import DataError
-from frugalseg.training.state import previous, read_checkpoint, save_checkpoint
+from frugalseg.training.state import load_optimiser, previous, read_checkpoint, save_checkpoint
 
 
 def make() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -81,3 +81,24 @@ def test_none_and_all_damaged(tmp_path: Path) -> None:
     (tmp_path / "last" / "state.json").write_text("{")
     with pytest.raises(DataError, match="no intact checkpoint"):
         read_checkpoint(tmp_path / "last")
+
+
+def test_the_optimisers_tensors_come_back_in_the_order_in_memory_of_their_weights(tmp_path: Path) -> None:
+    def make_convolution() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        network = nn.Conv3d(8, 8, 3)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+        return network, torch.optim.AdamW(network.parameters())
+
+    network, optimiser = make_convolution()
+    network(torch.ones(1, 8, 4, 4, 4)).square().sum().backward()
+    optimiser.step()
+    save_checkpoint(tmp_path / "last", network, frozenset(network.state_dict()), optimiser, 1, {}, {})
+    state = read_checkpoint(tmp_path / "last")
+    assert state is not None
+    other, fresh = make_convolution()
+    load_optimiser(fresh, state.optimiser)
+    for one, two in zip(network.parameters(), other.parameters(), strict=True):
+        for name, value in optimiser.state[one].items():
+            assert torch.equal(value, fresh.state[two][name])
+            assert value.stride() == fresh.state[two][name].stride(), name

@@ -18,8 +18,9 @@ $(V)/.done: requirements/dev.lock pyproject.toml
 demo: setup
 	$(B)/frugalseg demo --out demo --overwrite
 
+# Two processes with a thread each: most tests start programs of their own and wait for them.
 test: setup
-	$(B)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(B)/python -m pytest -q -n 2 --dist loadfile
 
 check: setup
 	$(B)/ruff format --check src tests

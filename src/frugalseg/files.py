@@ -36,7 +36,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, _MODE)
         os.replace(temporary, path)
         temporary = None
         sync_folder(path.parent)
@@ -141,7 +141,12 @@ def hash_value(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _umask() -> int:
+def _new_file_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask
+
+
+# Asked for once, here: the system tells the mask only to whom sets it, and of two threads that write files at once
+# the second would be told the first one's 0, and leave it.
+_MODE = _new_file_mode()

@@ -200,6 +200,73 @@ def test_regions_are_counted_with_all_their_values(tmp_path: Path) -> None:
     assert report.cases[1].structures == ("whole",)
 
 
+TWO = {"0": "background", "1": "box", "2": "ball"}
+
+
+def test_labels_that_show_a_part_of_the_structures(tmp_path: Path) -> None:
+    folder = write_data_set(tmp_path, labels=TWO, annotated_classes={"case_00": ["box"], "case_02": ["ball"]})
+    ball = np.where(make_case(2)[1] > 0, 2, 0).astype(np.uint8)
+    write_nifti(folder / "labelsTr" / "case_02.nii.gz", ball)
+    report = check(folder)
+    assert report.findings == ()
+    assert report.can_train
+    assert [case.not_annotated for case in report.cases[:3]] == [("ball",), (), ("box",)]
+    assert report.cases[0].voxels == {"box": 32}
+    assert report.structures[0] == StructureRow("box", 2, 80, 0.08, (0.032, 0.048), not_annotated=1)
+    assert (report.structures[1].cases, report.structures[1].not_annotated) == (1, 1)
+    text = render(report)
+    assert "box in 2 of 2 labels, not annotated in 1 more: 80 voxels" in text
+    assert "2 of 3 labels show only a part of the structures (annotated_classes)" in text
+    lines = [line for line in text.splitlines() if line.startswith("case")]
+    assert lines[0].endswith("structures  not annotated")
+    assert lines[1].endswith("box         ball")
+    assert lines[2].endswith("box")
+    value = report.to_json()
+    assert value["cases"][0]["not_annotated"] == ["ball"]
+    assert value["structures"][0]["not_annotated"] == 1
+
+
+def test_voxels_of_a_structure_that_was_not_annotated_are_a_warning(tmp_path: Path) -> None:
+    folder = write_data_set(tmp_path, labels=TWO, annotated_classes={"case_01": ["ball"]})
+    for index in (0, 2):
+        label = make_case(index)[1]
+        label[3, 4, 2] = 2
+        write_nifti(folder / "labelsTr" / f"case_{index:02d}.nii.gz", label)
+    finding = only(check(folder))
+    assert (finding.severity, finding.case) == ("warning", "case_01")
+    assert "48 voxels of value 1 (box) belong to no structure that annotated_classes lists" in finding.found
+    # With regions a value may lie in one that was annotated and in one that was not: nothing to warn of.
+    change(folder, regions={"all": [1, 2], "ball": [2]}, annotated_classes={"case_01": ["all"]})
+    assert check(folder).findings == ()
+
+
+def test_a_structure_that_was_annotated_nowhere_cannot_be_learnt(tmp_path: Path) -> None:
+    folder = write_data_set(
+        tmp_path, labels=TWO, annotated_classes={f"case_{index:02d}": ["box"] for index in range(3)}
+    )
+    finding = only(check(folder))
+    assert finding.severity == "error"
+    assert "'ball' was annotated in no label" in finding.found
+    assert not check(folder).can_train
+
+
+def test_ignored_voxels_are_told_by_case(tmp_path: Path) -> None:
+    folder = write_data_set(tmp_path, ignore=255)
+    label = make_case(1)[1]  # 48 voxels of the box, all of them in y 4 to 7 and z 2 to 5
+    label[:, :3] = 255
+    write_nifti(folder / "labelsTr" / LABELLED, label)
+    write_nifti(folder / "labelsTr" / "case_02.nii.gz", np.full(SHAPE, 255, np.uint8))
+    report = check(folder)
+    assert "every voxel has the ignored value 255" in only(report).found
+    assert [case.ignored for case in report.cases[:4]] == [0.0, 0.25, 1.0, None]
+    assert report.cases[1].foreground == pytest.approx(48 / 720)
+    assert report.cases[1].voxels == {"box": 48}
+    assert report.cases[2].foreground == 0
+    text = render(report)
+    assert "ignored voxels in 2 of 3 labels: 25.00% to 100.00% of each" in text
+    assert next(line for line in text.splitlines() if line.startswith("case ")).endswith("ignored")
+
+
 def test_orientations_that_differ_are_a_note(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path)
     turned = np.zeros((4, 4))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from frugalseg.data.budget import Split, make_split
 from frugalseg.data.manifest import read_manifest, require_files
-from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from tests.data.datasets import write_data_set
@@ -117,18 +115,17 @@ def test_named_cases_and_a_changed_split_file(tmp_path: Path) -> None:
         Split.from_json(read_json_object(path), path)
 
 
-def test_scheme_encodes_and_decodes() -> None:
-    label = np.array([[[0, 1, 2, 3]]])
-    regions = {"WT": [1, 2, 3], "TC": [2, 3], "ET": [3]}
-    labels = {"0": "background", "1": "a", "2": "b", "3": "c"}
-    nested = LabelScheme.from_json({"labels": labels, "regions": regions})
-    assert nested.order == (1, 2, 3)
-    assert nested.encode(label)[:, 0, 0].tolist() == [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]]
-    assert np.array_equal(nested.decode(nested.encode(label)), label)
-    exclusive = LabelScheme.from_json({"labels": {"background": 0, "b": 7, "a": 2}})
-    strange = np.array([[[0, 7, 2]]])
-    assert exclusive.encode(strange)[0, 0, 0].tolist() == [0, 2, 1]
-    assert np.array_equal(exclusive.decode(exclusive.encode(strange)), strange)
-    assert LabelScheme.from_json(nested.to_json()) == nested
-    with pytest.raises(DataError, match="regions_class_order"):
-        LabelScheme.from_json({"labels": labels, "regions": {"x": [1, 2], "y": [2, 3]}})
+def test_a_structure_that_no_chosen_case_has_annotated_is_refused(tmp_path: Path) -> None:
+    labels = {"0": "background", "1": "box", "2": "ball"}
+    part = {f"case_{i:02d}": ["box"] for i in range(5)}
+    manifest = read_manifest(write_data_set(tmp_path, labelled=6, labels=labels, annotated_classes=part))
+    assert len(make_split(manifest).labelled) == 6
+    with pytest.raises(UserError, match=r"'ball' was annotated in none of the 2 cases .* or one of case_05"):
+        make_split(manifest, named=["case_00", "case_01"])
+    # Validation does not teach it either.
+    with pytest.raises(UserError, match="'ball' was annotated in none of the 1 cases"):
+        make_split(manifest, named=["case_00", "case_05"], validation=1)
+    assert make_split(manifest, named=["case_05", "case_00"], validation=1).labelled == ("case_05",)
+    edit(tmp_path, annotated_classes={**part, "case_05": ["box"]})
+    with pytest.raises(UserError, match=r"'ball' was annotated in none of the 6 .* take it out of the labels"):
+        make_split(read_manifest(tmp_path))

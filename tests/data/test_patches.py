@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from frugalseg.data import augment
 from frugalseg.data.augment import OFF, STRONG, AugmentSettings
@@ -18,6 +20,7 @@ from frugalseg.data.preprocess import PreprocessSettings, preprocess
 from frugalseg.data.store import StoredCase, open_array
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
+from frugalseg.training.loader import Collate
 from tests.data.datasets import write_data_set, write_nifti
 
 SETTINGS = PreprocessSettings()
@@ -38,7 +41,8 @@ def samples(cases: list[StoredCase], augmentation: AugmentSettings = OFF, **chan
 
 def equal(a: Sample, b: Sample) -> bool:
     same = np.array_equal(a.image, b.image) and np.array_equal(a.target, b.target)
-    return same and np.array_equal(a.weight, b.weight) and (a.key, a.case) == (b.key, b.case)
+    same = same and np.array_equal(a.weight, b.weight) and np.array_equal(a.inside, b.inside)
+    return same and (a.key, a.case) == (b.key, b.case)
 
 
 def test_what_is_stored_is_what_preprocessing_makes(stored: list[StoredCase]) -> None:
@@ -139,6 +143,38 @@ def test_weight_is_zero_without_label_and_in_the_padding(stored: list[StoredCase
         else:
             assert sample.weight.sum() == 10 * 8 * 8
             assert np.all(sample.image[sample.weight == 0] == background)
+
+
+def test_inside_is_the_volume_whether_labelled_or_not_and_moves_with_it(stored: list[StoredCase]) -> None:
+    for moving in (OFF, OFF.model_copy(update={"mirror": 0.5, "rotate": 1.0})):
+        source = Samples(stored, 3, (16, 8, 8), 1, 2, SamplingSettings(labelled=1, unlabelled=1), moving, (0,), 0)
+        for number in range(8):
+            sample = source[number]
+            background = np.float32(stored[sample.case].background[0])
+            if moving is OFF:
+                assert sample.inside.sum() == 10 * 8 * 8
+            assert 0 < sample.inside.sum() < sample.inside.size
+            assert np.all(sample.image[sample.inside == 0] == background)
+            assert np.array_equal(sample.weight, sample.inside if sample.case < 3 else 0 * sample.inside)
+        batch = Collate(1)([source[0], source[1]])
+        assert batch.inside is not None
+        assert np.array_equal(batch.inside[1].numpy(), source[1].inside)
+        assert batch.image_weight.shape == (2, 1, 16, 8, 8)
+        assert np.array_equal(batch.image_weight[0].numpy(), source[0].inside)
+
+
+def test_further_targets_are_made_of_the_crop_and_named_by_task(stored: list[StoredCase]) -> None:
+    def count(label: NDArray[np.uint8], spacing: tuple[float, float, float]) -> dict[str, NDArray[Any]]:
+        return {"count": np.array([label.sum(), *spacing])}
+
+    sampling = SamplingSettings(labelled=1, unlabelled=1)
+    source = Samples(stored, 3, (8, 8, 8), 1, 2, sampling, STRONG, (0,), 0, {"one": count, "two": count})
+    for number in range(6):
+        sample = source[number]
+        assert set(sample.extra) == {"one.count", "two.count"}
+        assert sample.extra["two.count"].tolist() == [sample.target.sum(), *stored[sample.case].spacing]
+    batch = Collate(1)([source[0], source[1]])
+    assert batch.extra["one.count"].shape == (2, 4)
 
 
 def test_foreground_centres_contain_foreground(stored: list[StoredCase]) -> None:

@@ -13,11 +13,10 @@ from frugalseg.data.phantom import (
     CHANNELS,
     PhantomCase,
     make_case,
-    threshold_baseline,
-    threshold_oracle,
     write_phantom,
 )
 from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.threshold import threshold_baseline, threshold_oracle
 from frugalseg.errors import UserError
 from frugalseg.geometry import Grid, Reorder
 

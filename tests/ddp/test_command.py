@@ -54,7 +54,7 @@ def child_of(process: subprocess.Popen[str]) -> int:
 @pytest.fixture
 def running(places: Places, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A run of two processes in the middle of training."""
-    process = start(places, tmp_path / "run", "--method", "encdec", "--steps", "100000", "--devices", "2")
+    process = start(places, tmp_path / "run", "--method", "sscpcseg", "--steps", "100000", "--devices", "2")
     deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "run" / "last").exists():
         assert process.poll() is None, process.stderr and process.stderr.read()

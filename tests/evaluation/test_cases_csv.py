@@ -26,11 +26,17 @@ SIZES = {
     "voxels_prediction": COUNTS,
     "volume_truth_ml": LENGTHS,
     "volume_prediction_ml": LENGTHS,
+    "voxels_ignored": COUNTS,
 }
 VALUES = {"dice": SHARES, "hd95_mm": LENGTHS, "surface_dice": SHARES, "assd_mm": LENGTHS}
 ROWS = st.one_of(
     st.builds(CaseRow, status=st.sampled_from(("scored", "missed", "spurious")), **VALUES, **SIZES),
     st.builds(CaseRow, status=st.just("both_empty"), **dict.fromkeys(VALUES, st.none()), **SIZES),
+    st.builds(
+        CaseRow,
+        status=st.just("not_annotated"),
+        **{**SIZES, **dict.fromkeys((*VALUES, "voxels_truth", "volume_truth_ml"), st.none())},
+    ),
 )
 
 
@@ -72,13 +78,15 @@ def test_is_plain_csv(tmp_path: Path) -> None:
         ("case,structure", "structure,case", "has columns"),
         (",scored,", ",perfect,", "line 2: status is 'perfect'; expected one of scored, missed"),
         (",both_empty,", ",scored,", "line 4: .*must be empty"),
+        (",both_empty,", ",not_annotated,", "line 4: the truth's sizes must be empty"),
+        (",0,0,0.0,0.0,0", ",,0,0.0,0.0,0", "line 4: the truth's sizes must be empty"),
         (",scored,", ",both_empty,", "line 2: .*must be empty"),
         (",scored,0.6666666666666666,", ",scored,1.5,", "can exceed 1"),
         (",scored,0.6666666666666666,", ",scored,nan,", "line 2: dice is 'nan'"),
         (",scored,0.6666666666666666,", ",scored,-0.5,", "line 2: dice is '-0.5'"),
         (",scored,0.6666666666666666,", ",scored,good,", "line 2: dice is 'good'; expected a number"),
         (",108,108,", ",108.5,108,", "line 2: voxels_truth is '108.5'; expected a whole number"),
-        (",108,108,", ",108,", "line 2: 11 fields; expected 12"),
+        (",108,108,", ",108,", "line 2: 12 fields; expected 13"),
         ("case_001,", ",", "plain text"),
         ('"a, with', '"a" with', "line 2"),
     ],

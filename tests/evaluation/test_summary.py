@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ def row(case: str, structure: str, dice: float | None, hd95: float = 2.0, status
     if dice is None:
         return CaseRow(case, structure, "both_empty", None, None, None, None, 1.0, 0, 0, 0.0, 0.0)
     return CaseRow(case, structure, status, dice, hd95, dice / 2, hd95 / 2, 1.0, 10, 10, 0.1, 0.1)
+
+
+def unknown(case: str, structure: str) -> CaseRow:
+    return CaseRow(case, structure, "not_annotated", None, None, None, None, 1.0, None, 5, None, 0.05)
 
 
 TABLE = [
@@ -58,6 +63,40 @@ def test_means_by_hand() -> None:
     assert (a.statistics["dice"].minimum, a.statistics["dice"].maximum) == (0.0, 0.9)
     assert summary.any_foreground is not None
     assert summary.any_foreground.statistics["dice"] == statistics([0.99] * 3, 1.0)
+
+
+def test_not_annotated_is_left_out_and_counted_apart() -> None:
+    """Means as if the rows were not there; neither a miss nor an empty structure."""
+    part = [*TABLE[:9], unknown("c4", "a"), row("c4", "b", 0.4), unknown("c4", ANY_FOREGROUND)]
+    summary = summarise(part)
+    assert summary.overall["dice"] is not None
+    assert summary.overall["dice"].mean == pytest.approx((0.7 + 0.8 + 0.0 + 0.4) / 4)
+    a = summary.structures["a"]
+    assert (a.n_cases, a.n_scored, a.n_missed, a.n_spurious, a.n_both_empty, a.n_not_annotated) == (
+        4,
+        2,
+        1,
+        0,
+        0,
+        1,
+    )
+    assert a.statistics == summarise(TABLE[:9]).structures["a"].statistics
+    assert (summary.n_cases_in_part, summary.n_cases_empty) == (1, 0)
+    assert summary.any_foreground is not None
+    assert summary.any_foreground.n_not_annotated == 1
+    value = summary.to_json()
+    assert value["n_cases_in_part"] == 1
+    assert value["structures"]["a"]["n_not_annotated"] == 1
+    assert "Not annotated" in value["rule"]
+    nothing = summarise([unknown("c1", "a"), unknown("c1", ANY_FOREGROUND)])
+    assert (nothing.n_cases_empty, nothing.overall["dice"]) == (1, None)
+
+
+def test_ignored_voxels_are_summed_over_cases() -> None:
+    table = [replace(row, voxels_ignored={"c1": 10, "c3": 4}.get(row.case, 0)) for row in TABLE]
+    summary = summarise(table)
+    assert (summary.n_cases_ignored, summary.voxels_ignored) == (2, 14)
+    assert (summarise(TABLE).n_cases_ignored, summarise(TABLE).voxels_ignored) == (0, 0)
 
 
 def test_order_of_rows_does_not_matter() -> None:

@@ -67,7 +67,7 @@ def test_any_foreground_is_the_union() -> None:
     both = truth["left"] | truth["right"], prediction["left"] | prediction["right"]
     scores = surface_scores(*both, GRID.spacing, 0.5)
     assert union.structure == ANY_FOREGROUND
-    assert (union.dice, union.voxels_truth) == (dice(*both), sum(row.voxels_truth for row in rows))
+    assert (union.dice, union.voxels_truth) == (dice(*both), sum(row.voxels_truth or 0 for row in rows))
     assert (union.hd95_mm, union.surface_dice) == (scores.hd95_mm, scores.surface_dice)
 
 
@@ -96,6 +96,51 @@ def test_a_case_without_prediction_is_missed() -> None:
     rows = score_case("c", truth, None, GRID, 1.0)
     assert rows == score_case("c", truth, {"a": EMPTY, "b": EMPTY}, GRID, 1.0)
     assert [row.status for row in rows] == ["missed", "both_empty", "missed"]
+
+
+def test_a_structure_that_was_not_annotated_has_no_values() -> None:
+    """Whatever the truth's mask of it holds; the others are scored as ever, their union is not known."""
+    prediction = {"a": block(1, 4), "b": block(5, 8), "c": block(8, 9)}
+    truth = {"a": block(1, 3), "b": block(5, 7), "c": EMPTY}
+    a, b, c, union = score_case("c", truth, prediction, GRID, 1.0, annotated=("a",))
+    assert a == score_case("c", truth, prediction, GRID, 1.0)[0]
+    assert [row.status for row in (b, c, union)] == ["not_annotated"] * 3
+    for row in (b, c, union):
+        assert not row.counted
+        assert (row.dice, row.hd95_mm, row.surface_dice, row.assd_mm) == (None, None, None, None)
+        assert (row.voxels_truth, row.volume_truth_ml) == (None, None)
+    assert [row.voxels_prediction for row in (b, c, union)] == [48, 16, 112]
+    other = score_case("c", {**truth, "b": EMPTY, "c": block(0, 12)}, prediction, GRID, 1.0, annotated=("a",))
+    assert other == [a, b, c, union]
+    missed = score_case("c", truth, None, GRID, 1.0, annotated=("a",))
+    assert [row.status for row in missed] == ["missed", "not_annotated", "not_annotated", "not_annotated"]
+    everything = score_case("c", truth, prediction, GRID, 1.0, annotated=("a", "b", "c"))
+    assert everything == score_case("c", truth, prediction, GRID, 1.0)
+    with pytest.raises(DataError, match="'d' was annotated, but is no structure"):
+        score_case("c", truth, prediction, GRID, 1.0, annotated=("a", "d"))
+
+
+def test_ignored_voxels_count_for_nothing() -> None:
+    ignored = np.zeros(SHAPE, bool)
+    ignored[5:] = True
+    truth = {"a": block(2, 4), "b": EMPTY, "c": block(6, 8)}
+    prediction = {"a": block(2, 9), "b": block(6, 9), "c": EMPTY}
+    rows = {row.structure: row for row in score_case("c", truth, prediction, GRID, 1.0, ignored=ignored)}
+    # Of the prediction's 7 layers 3 lie outside of what is ignored, of the truth's 2 both: 2 * 2 / (3 + 2).
+    assert rows["a"].dice == pytest.approx(0.8)
+    assert (rows["a"].voxels_truth, rows["a"].voxels_prediction) == (32, 48)
+    assert rows["a"].hd95_mm == 1.0
+    # Only found, or only there, where nothing is known: neither spurious nor missed.
+    assert [rows[name].status for name in ("b", "c")] == ["both_empty", "both_empty"]
+    assert {row.voxels_ignored for row in rows.values()} == {7 * 10 * 8}
+    # The same as with both masks emptied there by hand; what was there does not matter.
+    cut, guess = ({name: mask & ~ignored for name, mask in masks.items()} for masks in (truth, prediction))
+    by_hand = score_case("c", cut, guess, GRID, 1.0)
+    assert [dataclasses.replace(row, voxels_ignored=0) for row in rows.values()] == by_hand
+    nothing = score_case("c", truth, prediction, GRID, 1.0, ignored=np.zeros(SHAPE, bool))
+    assert nothing == score_case("c", truth, prediction, GRID, 1.0)
+    with pytest.raises(DataError, match=r"truth of 'ignored' is bool of shape \(11"):
+        score_case("c", truth, prediction, GRID, 1.0, ignored=ignored[1:])
 
 
 @pytest.mark.parametrize(

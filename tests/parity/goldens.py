@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from frugalseg.networks import published
 
 FOLDER = Path(__file__).parents[1] / "goldens"
 FEATURES: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
@@ -20,25 +21,26 @@ class Goldens:
     """One file of golden values, by name."""
 
     def __init__(self, name: str) -> None:
-        with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as content:
-            self.arrays: dict[str, NDArray[np.generic]] = {key: content[key] for key in content.files}
+        self.path = FOLDER / f"{name}.npz"
+        self.arrays = published.read(self.path)
 
     def __getitem__(self, name: str) -> Tensor:
         return torch.from_numpy(np.asarray(self.arrays[name]))
 
-    def load(self, module: nn.Module, prefix: str, rename: dict[str, str] | None = None) -> None:
-        """Fill every parameter of `module` from the values below `prefix`; none may be missing or left over."""
-        state = {}
-        for name in self.arrays:
-            if name.startswith(prefix + "/"):
-                key = name[len(prefix) + 1 :]
-                for old, new in (rename or {}).items():
-                    key = key.replace(old, new)
-                state[key.replace("/", ".")] = self[name]
-        module.load_state_dict(state, strict=True)
+    def load(self, module: nn.Module, prefix: str, head: nn.Module | None = None) -> None:
+        """Fill every parameter of `module` (and `head`) from the values below `prefix`, none being left over."""
+        wanted = published.named(module, prefix)
+        if head is not None:
+            wanted |= published.named(head, f"{prefix}/head")
+        below = {name: array for name, array in self.arrays.items() if name.startswith(prefix + "/")}
+        published.fill(wanted, below, self.path)
 
 
-LEVELS = {f"block{i}/": f"levels/{i}/" for i in range(4)}
-RESIDUALS = {f"res{j}/": f"res/{j}/" for j in range(8)}
-ENCODER_NAMES = {**LEVELS, **RESIDUALS}
-DECODER_NAMES = {f"block{i}/": f"levels/{2 - i}/" for i in range(3)}
+def count(module: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def no_encoder(image: Tensor, keys: Tensor) -> list[Tensor]:
+    """Stand in for the shared encoder where a branch must use the maps that it is given."""
+    raise AssertionError("the branch encodes something of its own")

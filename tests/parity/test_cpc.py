@@ -16,7 +16,7 @@ from frugalseg.objectives.cpc import (
     info_nce_loss,
     info_nce_scores,
 )
-from tests.parity.goldens import ENCODER_NAMES, FEATURES, GRADIENTS, LOSSES, RESIDUALS, Goldens
+from tests.parity.goldens import FEATURES, GRADIENTS, LOSSES, Goldens
 
 NETWORK_TASKS = [
     ("grid32", "updown_upper"),
@@ -58,7 +58,7 @@ def test_patches_and_encodings(goldens: Goldens, case: str) -> None:
     patches = cut_patches(image, (side,) * 3, (side // 2,) * 3)
     assert torch.equal(patches[0], goldens[f"{case}/patches_x4"].float() * 0.25)
     encoder = Encoder(4, 8).eval()
-    Goldens("encoder").load(encoder, "encoder", ENCODER_NAMES)
+    Goldens("encoder").load(encoder, "encoder")
     sides = goldens[f"{case}/encoding_grid"].shape[2:]
     layout = Layout((side,) * 3, (side // 2,) * 3, (sides[0], sides[1], sides[2]), 2, sides[2] // 2)
     branch = ContrastivePredictiveCoding(CpcSettings(chunk=5), layout, 64).eval()
@@ -72,7 +72,7 @@ def test_predictions_scores_and_loss(goldens: Goldens, case: str, task: str) -> 
     grid = goldens[f"{case}/encoding_grid"]
     sides = (grid.shape[2], grid.shape[3], grid.shape[4])
     branch = ContrastivePredictiveCoding(CpcSettings(), Layout((8,) * 3, (4,) * 3, sides, 2, 1), 64).eval()
-    goldens.load(branch, "predictor", RESIDUALS)
+    goldens.load(branch, "predictor")
     with torch.no_grad():
         prediction = branch.predict(roles_of(task, grid)[0])
     torch.testing.assert_close(prediction, goldens[f"{case}/{task}/prediction"], **FEATURES)

@@ -62,6 +62,10 @@ def test_nested_regions() -> None:
     mixed.backward()
     gradient = goldens["nested/dice_ce_sum_grad"]
     torch.testing.assert_close(logits.grad, gradient, **GRADIENTS)
+    for region in range(3):
+        alone = SegmentationLoss(SegmentationSettings(), 1, 2)
+        own = total(alone, logits[:, 2 * region : 2 * region + 2].detach(), batch_of(masks[:, [region]].long()))
+        torch.testing.assert_close(own, goldens["nested/dice_ce_per_region"][region], **LOSSES)
 
 
 def test_normalisation() -> None:

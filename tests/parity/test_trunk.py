@@ -10,13 +10,13 @@ from frugalseg.networks import Decoder, Encoder, NetworkSettings, build_network
 from frugalseg.networks.blocks import convolution, resize
 from frugalseg.networks.decoder import Skip
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
-from tests.parity.goldens import DECODER_NAMES, ENCODER_NAMES, FEATURES, Goldens
+from tests.parity.goldens import FEATURES, Goldens, count
 
 
 def test_encoder_features() -> None:
     goldens = Goldens("encoder")
     encoder = Encoder(4, 8).eval()
-    goldens.load(encoder, "encoder", ENCODER_NAMES)
+    goldens.load(encoder, "encoder")
     with torch.no_grad():
         features = encoder(goldens["input"])
     assert len(features) == 4
@@ -29,8 +29,7 @@ def test_decoder_logits(skip: Skip) -> None:
     goldens = Goldens("decoder")
     decoder = Decoder((8, 16, 32, 64), skip).eval()
     head = convolution(decoder.channels, 6, (1, 1, 1))
-    parts = torch.nn.ModuleDict({"levels": decoder.levels, "head": head})
-    goldens.load(parts, f"{skip}/decoder", DECODER_NAMES)
+    goldens.load(decoder, f"{skip}/decoder", head)
     with torch.no_grad():
         logits = head(decoder([goldens[f"feature{level}"] for level in range(4)]))
     torch.testing.assert_close(logits, goldens[f"{skip}/logits"], **FEATURES)
@@ -47,9 +46,6 @@ def test_resize(case: str) -> None:
 
 
 def test_parameter_counts_of_the_paper_at_width_32() -> None:
-    def count(module: torch.nn.Module) -> int:
-        return sum(parameter.numel() for parameter in module.parameters())
-
     kernels = [(3, 3, 3)] * 4
     with torch.device("meta"):
         network = build_network(NetworkSettings(), 4, 6, PUBLISHED_STRIDES, kernels, {}, 32)

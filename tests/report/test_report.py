@@ -6,13 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.evaluation import score_case, summarise
 from frugalseg.geometry import Grid
 from frugalseg.report import EvaluationPart, PictureCase, write_report
 from frugalseg.report.curves import running_mean
-from frugalseg.report.pictures import slices
+from frugalseg.report.pictures import draw_case, slices
 from tests.data.datasets import write_nifti
 
 SCHEME = LabelScheme.from_json({"labels": {"0": "background", "1": "box"}})
@@ -36,7 +37,8 @@ def test_self_contained_and_escaped(tmp_path: Path) -> None:
         write_nifti(tmp_path / f"{name}.nii.gz", label)
     name = "<script>alert(1)</script>"
     rows = score_case(name, {"box": label > 0}, {"box": label > 0}, Grid((8, 9, 7), np.eye(4)), 1.0)
-    picture = PictureCase(name, "best", 1.0, *(tmp_path / f"{n}.nii.gz" for n in ("image", "truth", "guess")))
+    image, truth, guess = (tmp_path / f"{n}.nii.gz" for n in ("image", "truth", "guess"))
+    picture = PictureCase(name, "best", 1.0, image, truth, guess)
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.csv").write_text("step,learning_rate,dice.box\n1,0.1,\n2,0.05,0.5\n")
@@ -50,6 +52,38 @@ def test_self_contained_and_escaped(tmp_path: Path) -> None:
     assert all(link.startswith("data:image/png;base64,") for link in links.found)
     assert "script" not in links.tags
     assert "&lt;b&gt;x" in text
+    # The rules of empty masks stand with the scores and with the curves.
+    assert text.count("Dice 0, surface Dice 0") == 2
+    assert "Only in the truth or only in the prediction: 0" in text
+
+
+def test_what_is_not_known_is_neither_scored_nor_shown(tmp_path: Path) -> None:
+    """Ignored voxels are no foreground of the picture, and an unknown structure is named in its caption."""
+    scheme = LabelScheme.from_json({"labels": {"0": "background", "1": "box", "2": "ball"}, "ignore": 255})
+    truth, guess = np.zeros((2, 8, 9, 7), np.uint8)
+    truth[2:5, 3:7, 2:5], guess[2:5, 3:7, 2:4] = 1, 1
+    plain = PictureCase("c", "best", 0.8, *_files(tmp_path / "a", truth, guess))
+    masked = np.where(np.indices(truth.shape)[0] > 5, 255, truth)
+    guess[6:] = 1  # found where nothing is known
+    hidden = PictureCase("c", "best", 0.8, *_files(tmp_path / "b", masked, guess), unknown=("ball",))
+    assert draw_case(plain, scheme) == draw_case(hidden, scheme)
+    guess[0] = 2
+    unscored = PictureCase("c", "best", 0.8, *_files(tmp_path / "c", masked, guess), unknown=("ball",))
+    shown = PictureCase("c", "best", 0.8, *_files(tmp_path / "c", masked, guess))
+    assert draw_case(unscored, scheme) != draw_case(shown, scheme)
+    rows = score_case("c", {"box": truth > 0}, {"box": truth > 0}, Grid((8, 9, 7), np.eye(4)), 1.0)
+    write_report(tmp_path / "r.html", None, EvaluationPart(summarise(rows), rows, [hidden], scheme, "labels"))
+    assert (
+        "best case: c, Dice 0.800 (not annotated, so neither scored nor shown: ball)"
+        in (tmp_path / "r.html").read_text()
+    )
+
+
+def _files(folder: Path, truth: NDArray[np.uint8], guess: NDArray[np.uint8]) -> tuple[Path, Path, Path]:
+    image = np.indices(truth.shape).sum(axis=0).astype(np.float32)
+    for name, array in (("image", image), ("truth", truth), ("guess", guess)):
+        write_nifti(folder / f"{name}.nii.gz", array)
+    return folder / "image.nii.gz", folder / "truth.nii.gz", folder / "guess.nii.gz"
 
 
 def test_a_bare_run_gives_a_page(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("demo")(demo.demo)
-app.command("recipes")(recipes.recipes)
+app.add_typer(recipes.recipes, name="recipes")
 
 
 @app.callback()

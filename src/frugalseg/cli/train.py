@@ -11,7 +11,9 @@ import typer
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")],
-    method: Annotated[str, typer.Option(help="encdec, cpcseg, sscpcseg (see `frugalseg recipes`).")] = "sscpcseg",
+    method: Annotated[
+        str, typer.Option(help="encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg (see `frugalseg recipes`).")
+    ] = "sscpcseg",
     labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
     label_seed: Annotated[
@@ -38,7 +40,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
 ) -> None:
-    """Train on a few labels and, with the ss... methods, on the unlabelled volumes too."""
+    """Train on a few labels; methods named ss* use the unlabelled volumes, too."""
     from frugalseg.data.budget import LISTED
     from frugalseg.errors import UserError
     from frugalseg.jobs.train import train as job
@@ -47,10 +49,9 @@ def train(
         raise UserError(f"{validation!r} is neither a number of cases nor {LISTED!r}", "--validation")
 
     overrides = list(settings or [])
-    if steps is not None:
-        overrides.append(f"training.steps={steps}")
-    if minutes is not None:
-        overrides.append(f"training.minutes={minutes}")
+    if steps is not None or minutes is not None:  # instead of whatever length the recipe has
+        overrides += ["training.epochs=null", "training.schedule_unit=step"]
+        overrides += [f"training.steps={steps or 'null'}", f"training.minutes={minutes or 'null'}"]
     if devices is not None:
         overrides.append(f"training.devices={devices}")
     if nodes is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from frugalseg.config.mistakes import explain
 from frugalseg.config.schema import Config
 from frugalseg.data.augment import PRESETS
 from frugalseg.errors import ConfigError, did_you_mean
@@ -24,6 +24,21 @@ def recipe_names() -> list[str]:
     """Return the names of the recipes that are shipped."""
     folder = resources.files("frugalseg") / "recipes"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def split_text(name: str) -> str:
+    """Return a shipped split's file (JSON): names of the cases that train, validate and test.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    folder = resources.files("frugalseg") / "recipes" / "splits"
+    known = sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json"))
+    if name not in known:
+        raise ConfigError(
+            f"there is no split {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}", "NAME"
+        )
+    return (folder / f"{name}.json").read_text(encoding="utf-8")
 
 
 def recipe_text(name: str) -> str:
@@ -116,49 +131,3 @@ def _set(content: dict[str, Any], override: str) -> None:
         place = inner
     place[parts[-1]] = value
     _expand_preset(content)
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn pydantic's report into one line: key, what was found, what is allowed, what was probably meant."""
-    lines = []
-    problems = error.errors()
-    for problem in problems[:3]:
-        path = [str(part) for part in problem["loc"]]
-        key = ".".join(_without_tags(path))
-        if problem["type"] == "extra_forbidden":
-            siblings = _siblings(model, path)
-            near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
-            hint = (
-                f"; did you mean {'.'.join([*_without_tags(path)[:-1], near[0]])!r}?"
-                if near
-                else (f"; there are: {', '.join(siblings)}" if siblings else "")
-            )
-            lines.append(f"unknown key {key!r}{hint}")
-        elif problem["type"] == "missing":
-            lines.append(f"{key!r} is missing")
-        else:
-            given = problem.get("input")
-            shown = "" if isinstance(given, dict | BaseModel) else f" (found {str(given)[:60]!r})"
-            message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            lines.append(f"{key or 'settings'}: {message}{shown}")
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return "; ".join(lines) + more
-
-
-def _without_tags(path: list[str]) -> list[str]:
-    """Drop what pydantic adds for unions: the task's kind after its name in `auxiliary`, type names, indices."""
-    return [part for part in path if not part.startswith(("constrained-", "literal[", "tuple[", "function-"))]
-
-
-def _siblings(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Return the keys that exist where the unknown one stands."""
-    current: Any = model
-    for part in path[:-1]:
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = fields[part].annotation
-            arguments = [a for a in getattr(current, "__args__", ()) if isinstance(a, type) and a is not type(None)]
-            models = [a for a in arguments if issubclass(a, BaseModel)]
-            if models and not hasattr(current, "model_fields"):
-                current = models[0]
-    return sorted(getattr(current, "model_fields", {}))

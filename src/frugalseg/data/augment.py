@@ -1,8 +1,10 @@
 """Augmentation: the parameters are drawn first, from the sample's own generator, then applied.
 
 Presets: `published` (Iwasawa et al. 2020: flips, intensity shift of 0.1, isotropic scaling by 0.9 to 1.1) and
-`strong` (the probabilities and ranges of nnU-Net, Isensee et al. 2021, supplementary note 4). Each operation has
-a probability and a range; 0 switches it off.
+`strong` (nnU-Net, Isensee et al. 2021: the probabilities and ranges of its code, nnUNetTrainerV2 and version 2's
+nnUNetTrainer, which are milder in part than those that the paper's supplementary note 4 prints; here one gain
+serves all channels, and low resolution comes back linearly, not cubically). Each operation has a probability and a
+range; 0 switches it off.
 """
 
 from __future__ import annotations
@@ -77,6 +79,11 @@ class AugmentSettings(Settings):
         for name in ("scale_range", "low_resolution_range", "gamma_range"):
             if getattr(self, name)[0] <= 0:
                 raise ValueError(f"{name} must be above 0")
+        for name in ("noise_variance", "blur_sigma"):
+            if getattr(self, name)[0] < 0:
+                raise ValueError(f"{name} must not be below 0")
+        if self.low_resolution_range[1] > 1:
+            raise ValueError("low_resolution_range must not be above 1")
         return self
 
 
@@ -210,10 +217,11 @@ def resample(
     axes = [torch.arange(side, dtype=torch.float32) - (side - 1) / 2 for side in crop]
     steps = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     places = steps @ torch.from_numpy(matrix.T.astype(np.float32))
-    # grid_sample wants (z, y, x) in [-1, 1] from the first to the last voxel's centre.
-    half = torch.tensor([max(side - 1, 1) / 2 for side in source.shape[1:]])
+    # grid_sample wants (z, y, x) in [-1, 1] from edge to edge of the source. (From the first to the last voxel's
+    # centre, its other way, has no length where a side is one voxel: every place would be inside.)
+    half = torch.tensor([side / 2 for side in source.shape[1:]])
     grid = (places / half).flip(-1)[None]
-    sampled = functional.grid_sample(torch.from_numpy(source)[None], grid, "bilinear", "zeros", True)
+    sampled = functional.grid_sample(torch.from_numpy(source)[None], grid, "bilinear", "zeros", align_corners=False)
     return np.asarray(sampled[0].numpy())
 
 

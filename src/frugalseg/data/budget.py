@@ -81,7 +81,8 @@ def make_split(
             it the listed cases train as if they had no label.
 
     Raises:
-        UserError: The budget is empty, larger than the labelled cases, splits a patient, or leaves none to train.
+        UserError: The budget is empty, larger than the labelled cases, splits a patient, leaves none to train, or
+            none in which some structure was annotated.
         DataError: A name is not that of a labelled training case.
     """
     available = [case for case in manifest.labelled if case.name not in manifest.validation]
@@ -106,9 +107,27 @@ def make_split(
     held += listed
     if held and not listed:
         rule += f"; the last {count} of them for validation"
+    _require_annotated(manifest, training)
     read = {*training, *held}
     hidden = [case.name for case in manifest.training if case.name not in read]
     return Split(tuple(training), tuple(held), tuple(hidden), rule)
+
+
+def _require_annotated(manifest: Manifest, training: Sequence[str]) -> None:
+    """Refuse to train where a structure was annotated in no case: what is predicted of it would be noise."""
+    cases = {case.name: case for case in manifest.training}
+    known = [manifest.scheme.flags(cases[name].annotated) for name in training]
+    for place, structure in enumerate(manifest.scheme.structures):
+        if not any(flags[place] for flags in known):
+            having = [c.name for c in manifest.labelled if manifest.scheme.flags(c.annotated)[place]]
+            todo = (
+                f"take more --labels, or one of {', '.join(having[:5])}" if having else "take it out of the labels"
+            )
+            raise UserError(
+                f"{structure!r} was annotated in none of the {len(training)} cases to train on "
+                f"(annotated_classes), so it cannot be learnt; {todo}",
+                "--labels",
+            )
 
 
 def _split_last(chosen: Sequence[str], count: int, groups: Mapping[str, str]) -> tuple[list[str], tuple[str, ...]]:

@@ -29,6 +29,7 @@ from frugalseg.data.check_text import (
 from frugalseg.data.manifest import Case, Manifest, read_manifest
 from frugalseg.data.prepare import require_same_grid
 from frugalseg.data.readers import read_header, read_image, read_label
+from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
 
@@ -74,11 +75,14 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
     def add(severity: Severity, file: Path, found: str, todo: str) -> None:
         findings.append(Finding(severity, case.name, _relative(file, manifest.folder), found, todo))
 
-    row = CaseRow(case.name, role)
+    shown = case.annotated or manifest.scheme.structures
+    unknown = tuple(name for name in manifest.scheme.structures if name not in shown)
+    row = CaseRow(case.name, role, not_annotated=unknown)
     try:
         header = read_header(case.image)
         grid = header.grid
-        row = CaseRow(case.name, role, grid.shape, grid.spacing, grid.orientation, header.channels)
+        facts = grid.shape, grid.spacing, grid.orientation, header.channels
+        row = CaseRow(case.name, role, *facts, not_annotated=unknown)
         if header.channels != len(manifest.channels):
             wanted = f"{len(manifest.channels)} ({', '.join(manifest.channels)})"
             found = f"has {header.channels} channels, dataset.json names {wanted}"
@@ -86,7 +90,7 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         for severity, found, todo in _image_findings(read_image(case.image)[1]):
             add(severity, case.image, found, todo)
     except (DataError, OSError, MemoryError) as error:
-        add("error", case.image, _told(error), "replace the file, or take the case out of the data set")
+        add("error", case.image, *_told(error, "replace the file, or take the case out of the data set"))
     if case.label is None:
         return row, findings
     try:
@@ -94,20 +98,20 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         if row.shape is not None:
             require_same_grid(grid, where, case)
     except (DataError, OSError) as error:
-        add("error", case.label, _told(error), "replace it by a label map made on this image")
+        add("error", case.label, *_told(error, "replace it by a label map made on this image"))
     try:
         where, label, rounded = read_label(case.label, manifest.scheme.allowed)
     except (DataError, OSError, MemoryError) as error:
-        told = _told(error)
-        if not any(finding.found == told for finding in findings):  # the header may have said the same already
-            add("error", case.label, told, 'correct the label map, or "labels" in dataset.json')
+        found, todo = _told(error, 'correct the label map, or "labels" in dataset.json')
+        if not any(finding.found == found for finding in findings):  # the header may have said the same already
+            add("error", case.label, found, todo)
         return row, findings
     if rounded:
         found = f"{rounded} label voxels lie within 0.001 of an integer and are rounded"
         add("note", case.label, found, "nothing to do; integers would be clearer")
-    if not label.any():
-        add("warning", case.label, "holds no structure at all", "make sure that the case really has none")
-    return _with_label(row, where, label, manifest), findings
+    for found, todo in _label_findings(label, shown, manifest.scheme):
+        add("warning", case.label, found, todo)
+    return _with_label(row, where, label, shown, manifest.scheme), findings
 
 
 def _image_findings(image: NDArray[np.float32]) -> list[tuple[Severity, str, str]]:
@@ -126,18 +130,45 @@ def _image_findings(image: NDArray[np.float32]) -> list[tuple[Severity, str, str
     return findings
 
 
-def _with_label(row: CaseRow, grid: Grid, label: NDArray[np.int32], manifest: Manifest) -> CaseRow:
-    voxels = {name: int(manifest.scheme.mask(label, name).sum()) for name in manifest.scheme.structures}
+def _label_findings(label: NDArray[np.int32], shown: Sequence[str], scheme: LabelScheme) -> list[tuple[str, str]]:
+    """Look at a label map (x, y, z) of which the structures `shown` were annotated: what is odd, and what to do."""
+    known = label[~scheme.ignored(label)]
+    if not known.size:
+        return [(f"every voxel has the ignored value {scheme.ignore}", "take the label out: it teaches nothing")]
+    if not known.any():
+        return [("holds no structure at all", "make sure that the case really has none")]
+    if len(shown) == len(scheme.structures):
+        return []
+    values = np.unique(known[known != 0])
+    meant = np.any([scheme.mask(values, name) for name in shown], axis=0)
+    strays = values[~meant]
+    if not strays.size:
+        return []
+    names = {value: name for name, value in scheme.values}
+    told = ", ".join(f"{value} ({names[value]})" for value in map(int, strays))
+    count = int(np.isin(label, strays).sum())
+    found = f"{count} voxels of value {told} belong to no structure that annotated_classes lists for the case"
+    return [(found, "they are not used as such; add the structure to annotated_classes if the label shows it all")]
+
+
+def _with_label(
+    row: CaseRow, grid: Grid, label: NDArray[np.int32], shown: Sequence[str], scheme: LabelScheme
+) -> CaseRow:
+    voxels = {name: int(scheme.mask(label, name).sum()) for name in scheme.structures if name in shown}
     ml = {name: count * grid.voxel_volume / 1000 for name, count in voxels.items()}
-    return replace(row, foreground=float((label > 0).mean()), voxels=voxels, ml=ml)
+    ignored = scheme.ignored(label)
+    known = int(label.size - ignored.sum())
+    foreground = float(((label != 0) & ~ignored).sum() / max(known, 1))
+    share = None if scheme.ignore is None else float(ignored.mean())
+    return replace(row, foreground=foreground, voxels=voxels, ml=ml, ignored=share)
 
 
 def _structure(name: str, rows: Sequence[CaseRow]) -> StructureRow:
     having = [row for row in rows if row.voxels.get(name)]
     ml = [row.ml[name] for row in having]
-    return StructureRow(
-        name, len(ml), sum(row.voxels[name] for row in having), sum(ml), (min(ml), max(ml)) if ml else None
-    )
+    unknown = sum(bool(row.voxels) and name in row.not_annotated for row in rows)
+    voxels = sum(row.voxels[name] for row in having)
+    return StructureRow(name, len(ml), voxels, sum(ml), (min(ml), max(ml)) if ml else None, unknown)
 
 
 def _across(report: CheckReport) -> list[Finding]:
@@ -158,18 +189,24 @@ def _across(report: CheckReport) -> list[Finding]:
         )
     for structure in report.structures:
         # Silent unless a label could be read: otherwise this would only repeat that none could.
-        if not structure.cases and any(case.voxels for case in report.cases):
+        labels = sum(bool(case.voxels) for case in report.cases)
+        if labels and structure.not_annotated == labels:
+            found = f"{structure.name!r} was annotated in no label (annotated_classes), so it cannot be learnt"
+            add("error", found, "list it for the cases whose labels show it, or take it out of the data set")
+        elif labels and not structure.cases:
             found = f"{structure.name!r} occurs in no label, so it cannot be learnt"
             add("warning", found, 'correct "labels" or "regions", or label a case that has it')
     return findings
 
 
-def _told(error: BaseException) -> str:
+def _told(error: BaseException, todo: str) -> tuple[str, str]:
+    """Return what was found and what to do; an error that ends in advice of its own ("...; do this") gives both."""
     if isinstance(error, DataError):
-        return error.what
-    return (
-        "there is not enough memory to read it" if isinstance(error, MemoryError) else f"cannot be read ({error})"
-    )
+        found, _, advice = error.what.rpartition("; ")
+        return (found, advice) if found else (advice, todo)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to read it", todo
+    return f"cannot be read ({error})", todo
 
 
 def _relative(file: Path, folder: Path) -> str:

@@ -16,8 +16,9 @@ ALL_UP_TO = 30
 SHOWN = 12
 """Cases that a table cut short begins with; cases with findings follow wherever they are."""
 _NAMES = 3
+_IGNORED, _UNKNOWN = "ignored", "not annotated"
 _HEAD = ("case", "role", "shape", "spacing mm", "axes", "channels", "foreground", "structures")
-_RIGHT = ("channels", "foreground")
+_RIGHT = ("channels", "foreground", _IGNORED)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class CaseRow:
     """What a case is, as far as it could be read; None: not known.
 
     `shape` in voxels and `spacing` in millimetres follow the file's axes, which run to where `orientation` says.
-    `foreground` is the share of voxels whose label is above 0. `voxels` and `ml` hold every structure's size.
+    `foreground` is the share of the known voxels that have a label above 0, `ignored` that of all voxels which are
+    not known. `voxels` and `ml` hold the size of every annotated structure; `not_annotated` names the others.
     """
 
     name: str
@@ -48,6 +50,8 @@ class CaseRow:
     foreground: float | None = None
     voxels: dict[str, int] = field(default_factory=dict)
     ml: dict[str, float] = field(default_factory=dict)
+    ignored: float | None = None
+    not_annotated: tuple[str, ...] = ()
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -57,13 +61,17 @@ class CaseRow:
 
 @dataclass(frozen=True)
 class StructureRow:
-    """In how many labelled cases a structure occurs, and its size over them: voxels and ml in all, ml per case."""
+    """In how many labelled cases a structure occurs, and its size over them: voxels and ml in all, ml per case.
+
+    `not_annotated`: in how many more labelled cases nothing is known of it.
+    """
 
     name: str
     cases: int
     voxels: int
     ml: float
     ml_range: tuple[float, float] | None
+    not_annotated: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,26 +150,47 @@ def _summary(report: CheckReport) -> list[str]:
         size = ""
         if row.ml_range is not None:
             size = f": {row.voxels} voxels, {row.ml:.3g} ml in all, {_span(*row.ml_range)} ml a case"
-        lines.append(f"  {printable(row.name)} in {row.cases} of {labels} labels{size}")
+        unknown = f", not annotated in {row.not_annotated} more" if row.not_annotated else ""
+        lines.append(
+            f"  {printable(row.name)} in {row.cases} of {labels - row.not_annotated} labels{unknown}{size}"
+        )
+    if part := sum(bool(case.not_annotated) for case in report.cases if case.voxels):
+        lines.append(f"  {part} of {labels} labels show only a part of the structures (annotated_classes)")
+    shares = [case.ignored for case in report.cases if case.ignored]
+    if shares:
+        lines.append(
+            f"  ignored voxels in {len(shares)} of {labels} labels: {_percent(min(shares), max(shares))} of each"
+        )
     return lines
+
+
+def _percent(low: float, high: float) -> str:
+    ends = f"{low:.2%}", f"{high:.2%}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _table(report: CheckReport) -> list[str]:
     found = {finding.case for finding in report.findings}
     every = len(report.cases) <= ALL_UP_TO
     shown = [case for n, case in enumerate(report.cases) if every or n < SHOWN or case.name in found]
-    rows = [_cells(case, len(report.structures)) for case in shown]
-    widths = [max(len(row[column]) for row in [_HEAD, *rows]) for column in range(len(_HEAD))]
-    head = _fixed(_HEAD, widths)
-    lines = [head, "-" * len(head), *(_fixed(row, widths) for row in rows)]
+    # These two columns only where there is something to say.
+    extra = [_IGNORED] if any(case.ignored for case in report.cases) else []
+    extra += [_UNKNOWN] if any(case.not_annotated for case in report.cases) else []
+    titles = (*_HEAD, *extra)
+    rows = [_cells(case, len(report.structures), extra) for case in shown]
+    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
+    head = _fixed(titles, widths, titles)
+    lines = [head, "-" * len(head), *(_fixed(row, widths, titles) for row in rows)]
     if len(shown) < len(report.cases):
         lines.append(f"... and {len(report.cases) - len(shown)} more without findings (--json lists all)")
     return lines
 
 
-def _cells(case: CaseRow, structures: int) -> tuple[str, ...]:
-    present = case.structures
-    names = ", ".join(present) if 0 < len(present) <= _NAMES else f"{len(present)} of {structures}"
+def _cells(case: CaseRow, structures: int, extra: Sequence[str]) -> tuple[str, ...]:
+    further = {
+        _IGNORED: "" if case.ignored is None else f"{case.ignored:.2%}",
+        _UNKNOWN: printable(_few(case.not_annotated, structures)) if case.not_annotated else "",
+    }
     return (
         printable(case.name),
         case.role,
@@ -170,14 +199,20 @@ def _cells(case: CaseRow, structures: int) -> tuple[str, ...]:
         case.orientation or "",
         "" if case.channels is None else str(case.channels),
         "" if case.foreground is None else f"{case.foreground:.2%}",
-        printable(names) if case.voxels else "",
+        printable(_few(case.structures, structures)) if case.voxels else "",
+        *(further[title] for title in extra),
     )
 
 
-def _fixed(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _few(names: Sequence[str], structures: int) -> str:
+    """Return the names, or how many of all they are where they would take too much room."""
+    return ", ".join(names) if 0 < len(names) <= _NAMES else f"{len(names)} of {structures}"
+
+
+def _fixed(cells: Sequence[str], widths: Sequence[int], titles: Sequence[str]) -> str:
     parts = (
         f"{cell:>{width}}" if head in _RIGHT else f"{cell:{width}}"
-        for cell, width, head in zip(cells, widths, _HEAD, strict=True)
+        for cell, width, head in zip(cells, widths, titles, strict=True)
     )
     return "  ".join(parts).rstrip()
 

@@ -1,7 +1,8 @@
 """A data set on disk: which cases there are, what each is for, and what its labels mean.
 
 Layout of the Medical Segmentation Decathlon: `dataset.json` with "modality", "labels", "training" and "test",
-images 3D or 4D with channels last. It may add "regions", "regions_class_order" and "groups" (case to patient).
+images 3D or 4D with channels last. It may add "regions", "regions_class_order", "groups" (case to patient),
+"annotated_classes" (case to the structures that its label shows) and "ignore" (the value of unknown voxels).
 A training entry with a label is labelled; every other image in imagesTr or imagesUn is unlabelled.
 
 The manifest knows the images of the test cases and not their labels: those paths are made in one place only,
@@ -10,10 +11,11 @@ The manifest knows the images of the test cases and not their labels: those path
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from frugalseg.data.annotated import KEY, read_annotated
 from frugalseg.data.readers import case_name, is_image
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
@@ -24,12 +26,16 @@ MAX_CASES = 100_000
 
 @dataclass(frozen=True)
 class Case:
-    """One image, and its label map if it has one. `group` is the patient; by default the case itself."""
+    """One image, and its label map if it has one. `group` is the patient; by default the case itself.
+
+    `annotated`: the structures that its label shows, where they are known; None: all of them.
+    """
 
     name: str
     image: Path
     label: Path | None
     group: str
+    annotated: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,18 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         DataError: There is no such folder or file, it is malformed, names the same case twice, names a file
-            outside the folder, or leaves no training image.
+            outside the folder, or leaves no training image; or a case or structure under "annotated_classes"
+            does not exist.
     """
     if not folder.is_dir():
         raise DataError("is not a folder; expected a data set with dataset.json, imagesTr and labelsTr", folder)
     path = folder / "dataset.json"
     if not path.exists():
-        raise DataError("has no dataset.json (layout of the Medical Segmentation Decathlon)", folder)
+        raise DataError(
+            "has no dataset.json; expected a data set in the layout of the Medical Segmentation Decathlon "
+            "(dataset.json, imagesTr, labelsTr): give its folder, or write one as docs/data.md shows",
+            folder,
+        )
     content = read_json_object(path)
     channels = _channels(content, path)
     groups = content.get("groups") or {}
@@ -83,13 +94,18 @@ def read_manifest(folder: Path) -> Manifest:
     validation = tuple(str(name) for name in content.get("validation") or ())
     if not set(validation) <= {case.name for case in training if case.label is not None}:
         raise DataError("validation may name labelled training cases only", path)
+    scheme = LabelScheme.from_json(content, str(path))
+    names = {case.name for case in (*training, *test)}
+    unlabelled = {case.name for case in training if case.label is None}
+    annotated = read_annotated(content.get(KEY), scheme, names, unlabelled, path)
+    training, test = _with_annotated(training, annotated), _with_annotated(test, annotated)
     every = [*training, *test]
     missing = [p for case in every for p in (case.image, case.label) if p is not None and not p.is_file()]
     return Manifest(
         folder=folder,
         name=str(content.get("name") or folder.resolve().name),
         channels=channels,
-        scheme=LabelScheme.from_json(content, str(path)),
+        scheme=scheme,
         training=training,
         test=test,
         validation=validation,
@@ -106,12 +122,19 @@ def require_files(manifest: Manifest) -> None:
     """
     if manifest.missing:
         more = f" ({len(manifest.missing)} such files in all)" if len(manifest.missing) > 1 else ""
-        raise DataError(f"is named in dataset.json but does not exist{more}", manifest.missing[0])
+        raise DataError(
+            f"is named in dataset.json but does not exist{more}; put it there, or take its entry out",
+            manifest.missing[0],
+        )
 
 
 def test_labels(folder: Path) -> Path:
     """Return the folder of the test cases' labels. Only `evaluate` may call this (the test lock)."""
     return folder / "labelsTs"
+
+
+def _with_annotated(cases: tuple[Case, ...], annotated: dict[str, tuple[str, ...]]) -> tuple[Case, ...]:
+    return tuple(replace(case, annotated=annotated.get(case.name)) for case in cases)
 
 
 def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Whoever asks for a sample, in whatever process and order, gets the same arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from frugalseg.data import augment
 from frugalseg.data.augment import AugmentSettings
+from frugalseg.data.scheme import IGNORED
 from frugalseg.data.store import ArrayCache, StoredCase
 from frugalseg.errors import UserError
 from frugalseg.settings import Settings
@@ -41,17 +42,22 @@ class SamplingSettings(Settings):
 
 @dataclass(frozen=True)
 class Sample:
-    """One crop. `weight` (1, x, y, z) is 0 where nothing may be learnt from `target`; see DESIGN "One mask".
+    """One crop. `weight` is 0 where nothing may be learnt from `target`; see DESIGN "One mask".
 
-    `key` seeds whatever the network draws for this sample (dropout, negatives).
+    `weight` is (1, x, y, z), or (R, x, y, z) in a run with regions that were not annotated in every case. In one
+    with exclusive classes of that kind `annotated` (K,) has a 0 for each class that the label does not show.
+    `inside` (1, x, y, z) is 1 on the volume's own voxels, 0 where the crop reaches beyond it, labelled or not.
+    `key` seeds whatever the network draws for this sample (dropout, negatives, noise).
     """
 
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     weight: NDArray[np.uint8]
+    inside: NDArray[np.uint8]
     key: int
     case: int
     extra: dict[str, NDArray[Any]]
+    annotated: NDArray[np.uint8] | None = None
 
 
 class Samples:
@@ -67,7 +73,7 @@ class Samples:
         augmentation: What happens to them.
         mirror_axes: Axes along which crops may be flipped.
         seed: The run's seed.
-        targets: Further targets of the auxiliary tasks, from (label, spacing in mm).
+        targets: What makes further targets from (label, spacing in mm), by the name of the task.
     """
 
     def __init__(
@@ -81,7 +87,7 @@ class Samples:
         augmentation: AugmentSettings,
         mirror_axes: tuple[int, ...],
         seed: int,
-        targets: Sequence[Target] = (),
+        targets: Mapping[str, Target] | None = None,
     ) -> None:
         if sampling.unlabelled and sampling.mix == "fixed" and labelled == len(cases):
             raise UserError("there is no unlabelled volume; set sampling.unlabelled=0", "sampling.unlabelled")
@@ -93,9 +99,11 @@ class Samples:
         self.augmentation = augmentation
         self.mirror_axes = mirror_axes
         self.seed = seed
-        self.targets = tuple(targets)
+        self.targets = dict(targets or {})
         self._arrays = ArrayCache()
         self._points: dict[int, NDArray[np.int32]] = {}
+        # The run's, not the sample's: all samples have arrays of the same kind and shape.
+        self._in_part = any(case.in_part for case in self.cases[:labelled])
 
     @property
     def per_step(self) -> int:
@@ -139,12 +147,39 @@ class Samples:
             image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
             image = np.where(inside, image + background, background)
         image = augment.flip(augment.intensities(image, drawn), drawn.flips)
-        weight = augment.flip(inside.astype(np.uint8), drawn.flips)
+        inside = augment.flip(inside, drawn.flips)
         if label is None:
-            label, weight = np.zeros((self.groups, *self.crop), np.uint8), np.zeros_like(weight)
+            label = np.full((self.groups, *self.crop), IGNORED, np.uint8)
         label = augment.flip(label, drawn.flips)
-        extra = {name: array for make in self.targets for name, array in make(label, case.spacing).items()}
-        return Sample(np.ascontiguousarray(image, np.float32), label, weight, key, index, extra)
+        label, weight = self._split(label, inside, index)
+        extra = {
+            f"{task}.{name}": array
+            for task, make in self.targets.items()
+            for name, array in make(label, case.spacing).items()
+        }
+        annotated = self._annotated(index)
+        own = inside.astype(np.uint8)
+        return Sample(np.ascontiguousarray(image, np.float32), label, weight, own, key, index, extra, annotated)
+
+    def _split(
+        self, label: NDArray[np.uint8], inside: NDArray[np.bool_], index: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Split a label (R, x, y, z) with ignored voxels into target, 0 there, and weight: what is known."""
+        unknown = label[:1] == IGNORED  # ignored is ignored in every group
+        weight = inside & ~unknown
+        flags = self.cases[index].annotated
+        if self._in_part and self.groups > 1:
+            regions = np.array([flags is None or flags[group] for group in range(self.groups)])
+            weight = weight & regions[:, None, None, None]
+        return np.where(unknown, 0, label).astype(np.uint8, copy=False), weight.astype(np.uint8)
+
+    def _annotated(self, index: int) -> NDArray[np.uint8] | None:
+        """Return 0 for each exclusive class that is not known in the case, None where the run has no such case."""
+        if not self._in_part or self.groups > 1:
+            return None
+        flags = self.cases[index].annotated
+        known = (index < self.labelled) if flags is None else flags
+        return np.array([True, *np.broadcast_to(known, self.classes - 1)], np.uint8)
 
     def _start(self, generator: np.random.Generator, index: int, box: Crop) -> tuple[int, int, int]:
         """First voxel of the box in the volume; negative where the volume is smaller than the box."""
@@ -165,6 +200,8 @@ class Samples:
         path = self.cases[index].points
         if index not in self._points and path is not None:
             self._points[index] = np.asarray(self._arrays.open(path)[:]).reshape(-1, 4)
+            if (flags := self.cases[index].annotated) is not None:
+                self._points[index] = self._points[index][np.array(flags)[self._points[index][:, 0]]]
         points = self._points.get(index)
         if points is None or not len(points):
             return None
@@ -200,16 +237,24 @@ class Samples:
         inside: NDArray[np.bool_],
         matrix: NDArray[np.float64],
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, NDArray[np.bool_]]:
-        """Resample image, label and mask in one go. Labels by linear votes of the classes, not by neighbours."""
+        """Resample image, label and mask in one go. Labels by linear votes of the classes, not by neighbours.
+
+        A voxel is ignored in all groups where more than half of what it is made of is; otherwise the rest votes.
+        """
         parts = [image, inside.astype(np.float32)]
         if label is not None:
             parts += [(label == k).astype(np.float32) for k in range(1, self.classes)]
+            unknown = label[:1] == IGNORED
+            parts += [unknown.astype(np.float32)] if unknown.any() else []
         moved = augment.resample(np.concatenate(parts), matrix, self.crop)
         channels = len(image)
         new_image, new_inside = moved[:channels], moved[channels : channels + 1] > 0.5
         if label is None:
             return new_image, None, new_inside
-        votes = moved[channels + 1 :].reshape(self.classes - 1, self.groups, *self.crop)
-        rest = 1.0 - votes.sum(axis=0, keepdims=True)
+        last = channels + 1 + (self.classes - 1) * self.groups
+        votes = moved[channels + 1 : last].reshape(self.classes - 1, self.groups, *self.crop)
+        ignored = moved[last:].sum(axis=0)  # one channel, or none
+        rest = 1.0 - votes.sum(axis=0, keepdims=True) - ignored
         new_label = np.concatenate([rest, votes]).argmax(axis=0).astype(np.uint8)
+        new_label[:, ignored > 0.5] = IGNORED
         return new_image, new_label, new_inside

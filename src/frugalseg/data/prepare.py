@@ -102,6 +102,7 @@ def prepare_case(
     label: Path | None = None
     points: Path | None = None
     key = image_key
+    annotated: tuple[bool, ...] | None = None
     if with_label and case.label is not None:
         scheme = manifest.scheme
         key = hash_value(
@@ -118,13 +119,17 @@ def prepare_case(
                 {"label": scheme.encode(cut), "points": marks}, {"source": case.label.name, "image": image_key}
             )
         label, points = label_entry.array("label"), label_entry.array("points")
+        if case.annotated is not None:
+            # The arrays hold whatever the file holds: what was annotated may change without a new preparation. The
+            # key changes, because what is learnt from the case does.
+            annotated = scheme.flags(case.annotated)
+            key = hash_value({"label": key, "annotated": list(case.annotated)})
     x, y, z = facts["shape"]
     a, b, c = facts["spacing"]
     background = tuple(float(value) for value in facts["background"])
-    return (
-        StoredCase(case.name, entry.array("image"), label, points, (x, y, z), (a, b, c), background, key),
-        made,
-    )
+    image_path = entry.array("image")
+    stored = StoredCase(case.name, image_path, label, points, (x, y, z), (a, b, c), background, key, annotated)
+    return stored, made
 
 
 def require_same_grid(image: Grid, label: Grid, case: Case) -> None:
@@ -134,12 +139,15 @@ def require_same_grid(image: Grid, label: Grid, case: Case) -> None:
         DataError: Another shape, or voxels further apart than 1e-3 mm; what differs, and by how much.
     """
     if image.shape != label.shape:
-        raise DataError(f"label has shape {label.shape}, its image {image.shape}", case.label)
+        raise DataError(
+            f"label has shape {label.shape}, its image {image.shape}; replace it by a label map made on this image",
+            case.label,
+        )
     apart = image.difference(label)
     if apart > TOLERANCE_MM:
         raise DataError(
             f"label and image lie {apart:.4g} mm apart ({describe_difference(image, label)}); the limit is "
-            f"{TOLERANCE_MM:g} mm",
+            f"{TOLERANCE_MM:g} mm; replace it by a label map made on this image",
             case.label,
         )
 

@@ -79,7 +79,7 @@ class Prepared:
 
 
 def preprocess(grid: Grid, image: NDArray[np.float32], settings: PreprocessSettings) -> Prepared:
-    """Prepare an image (channel, x, y, z) that was read on `grid`.
+    """Prepare an image (channel, x, y, z) that was read on `grid`; the image itself is left as it is.
 
     Raises:
         ValueError: A voxel is NaN or infinite.
@@ -92,7 +92,7 @@ def preprocess(grid: Grid, image: NDArray[np.float32], settings: PreprocessSetti
     x, y, z = canonical.shape[1:]
     box: Box = nonzero_box(canonical) if settings.crop_nonzero else ((0, x), (0, y), (0, z))
     placement = Placement(grid, reorder, box)
-    cut = np.ascontiguousarray(placement.cut(image))
+    cut = np.array(placement.cut(image), order="C")  # always a copy: it is normalised in place
     background = []
     for channel in cut:
         mean, deviation = nonzero_moments(channel)
@@ -103,7 +103,10 @@ def preprocess(grid: Grid, image: NDArray[np.float32], settings: PreprocessSetti
 
 
 def nonzero_moments(channel: NDArray[np.float32]) -> tuple[float, float]:
-    """Return mean and population standard deviation of the non-zero voxels, in float64; (0, 1) if constant."""
+    """Return mean and population standard deviation of the non-zero voxels, in float64.
+
+    The deviation of a constant channel is given as 1; a channel of zeros has (0, 1).
+    """
     values = channel[channel != 0].astype(np.float64)
     if values.size == 0:
         return 0.0, 1.0

@@ -83,7 +83,10 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
     away = np.abs(voxels - nearest)
     if (away > LABEL_TOLERANCE).any():
         value = float(voxels[away > LABEL_TOLERANCE].flat[0])
-        raise DataError(f"label values must be integers; found {value:g} (soft labels cannot be used)", path)
+        raise DataError(
+            f"label values must be integers, found {value:g}: soft labels cannot be used; threshold them first",
+            path,
+        )
     found = np.unique(nearest)
     strange = [f"{value:g}" for value in found if value not in allowed]
     if strange:
@@ -143,12 +146,17 @@ def _open(path: Path) -> nib.Nifti1Image:
 def _describe(image: nib.Nifti1Image, path: Path) -> Header:
     shape = tuple(int(side) for side in image.shape)
     if len(shape) not in (3, 4) or min(shape, default=0) < 1:
-        raise DataError(f"has shape {shape}; 3D, or 4D with channels last, was expected", path)
+        raise DataError(f"has shape {shape}, 3D, or 4D with channels last, was expected; convert or split it", path)
     if np.prod(np.array(shape, dtype=np.float64)) > MAX_VOXELS:
-        raise DataError(f"claims {shape} voxels, over the limit of {MAX_VOXELS}: the header is damaged", path)
+        raise DataError(
+            f"claims {shape} voxels, over the limit of {MAX_VOXELS}: its header is damaged; copy it anew", path
+        )
     dtype = image.get_data_dtype()
     if dtype.kind not in "iuf":
-        raise DataError(f"has voxels of type {dtype}; colours and complex numbers cannot be used", path)
+        raise DataError(
+            f"has voxels of type {dtype}, colours and complex numbers cannot be used; convert it to grey values",
+            path,
+        )
     try:
         grid = Grid((shape[0], shape[1], shape[2]), np.asarray(image.affine))
     except ValueError as error:
@@ -161,7 +169,9 @@ def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:
         return np.asanyarray(image.dataobj)
     except (*_BROKEN, MemoryError) as error:
         raise DataError(
-            f"its voxels cannot be read ({_first_line(error)}); the file is damaged or cut short", path
+            f"its voxels cannot be read, it is damaged or cut short ({_first_line(error)}); copy the file anew, or "
+            "take the case out of the data set",
+            path,
         ) from error
 
 

@@ -31,9 +31,10 @@ _OPEN_ARRAYS = 64
 class StoredCase:
     """A prepared case: image (channel, x, y, z) float16, label (R, x, y, z) uint8, and its foreground points.
 
-    `background` is what a raw zero became in each channel; `spacing` is in millimetres. `points` (n, 4) holds
-    structure, x, y, z of some voxels of every structure, to centre crops on. `label` and `points` are None for an
-    unlabelled case, and for one whose label is outside the budget.
+    The label holds class indices, and 255 (`scheme.IGNORED`) where nothing is known. `background` is what a raw
+    zero became in each channel; `spacing` is in mm. `points` (n, 4) holds structure, x, y, z of some voxels
+    of every structure, to centre crops on. `label` and `points` are None for an unlabelled case, and for one whose
+    label is outside the budget. `annotated` says of each structure whether the label shows it; None: all of them.
     """
 
     name: str
@@ -44,6 +45,12 @@ class StoredCase:
     spacing: tuple[float, float, float]
     background: tuple[float, ...]
     key: str
+    annotated: tuple[bool, ...] | None = None
+
+    @property
+    def in_part(self) -> bool:
+        """Whether there is a structure that the label does not show."""
+        return self.annotated is not None and not all(self.annotated)
 
 
 def default_store() -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from frugalseg.errors import DataError
-from frugalseg.evaluation.table import METRICS, CaseRow, Status, check_names
+from frugalseg.evaluation.table import METRICS, WITHOUT_VALUES, CaseRow, Status, check_names
 from frugalseg.files import read_text, write_atomic
 
 _COLUMNS = [field.name for field in fields(CaseRow)]
@@ -66,8 +66,12 @@ def _parse(line: Sequence[str]) -> CaseRow:
     if field["status"] not in get_args(Status):
         raise ValueError(f"status is {field['status']!r}; expected one of {', '.join(get_args(Status))}")
     values = {name: _number(field, name) if field[name] else None for name in METRICS}
-    if any((value is None) != (field["status"] == "both_empty") for value in values.values()):
-        raise ValueError(f"{', '.join(METRICS)} must be empty where the status is both_empty, and there alone")
+    if any((value is None) != (field["status"] in WITHOUT_VALUES) for value in values.values()):
+        without = " or ".join(WITHOUT_VALUES)
+        raise ValueError(f"{', '.join(METRICS)} must be empty where the status is {without}, and there alone")
+    unknown = field["status"] == "not_annotated"
+    if any((field[name] == "") != unknown for name in ("voxels_truth", "volume_truth_ml")):
+        raise ValueError("the truth's sizes must be empty where the status is not_annotated, and there alone")
     if max(values["dice"] or 0.0, values["surface_dice"] or 0.0) > 1:
         raise ValueError(f"dice is {field['dice']}, surface_dice {field['surface_dice']}; neither can exceed 1")
     return CaseRow(
@@ -76,10 +80,11 @@ def _parse(line: Sequence[str]) -> CaseRow:
         status=cast(Status, field["status"]),
         **values,
         tolerance_mm=_number(field, "tolerance_mm"),
-        voxels_truth=_count(field, "voxels_truth"),
+        voxels_truth=None if unknown else _count(field, "voxels_truth"),
         voxels_prediction=_count(field, "voxels_prediction"),
-        volume_truth_ml=_number(field, "volume_truth_ml"),
+        volume_truth_ml=None if unknown else _number(field, "volume_truth_ml"),
         volume_prediction_ml=_number(field, "volume_prediction_ml"),
+        voxels_ignored=_count(field, "voxels_ignored"),
     )
 
 

@@ -17,7 +17,8 @@ from frugalseg.files import write_json
 FORMAT_VERSION = 1
 RULE = (
     "Missed (only in the truth) or spurious (only in the prediction): Dice 0, surface Dice 0, distances = the "
-    "image's diagonal, counted. In neither: outside the means, counted apart as empty."
+    "image's diagonal, counted. In neither: outside the means, counted apart as empty. Not annotated in a case: "
+    "outside the means, counted apart as n/a."
 )
 _UPPER = {"dice": 1.0, "surface_dice": 1.0, "hd95_mm": np.inf, "assd_mm": np.inf}
 
@@ -52,6 +53,7 @@ class StructureSummary:
     n_missed: int
     n_spurious: int
     n_both_empty: int
+    n_not_annotated: int
     statistics: dict[str, Statistics | None]
 
 
@@ -72,6 +74,9 @@ class Summary:
         tolerance_mm: Tolerance of the surface Dice.
         n_cases: Number of cases in the table.
         n_cases_empty: Those without a counted structure: outside every mean.
+        n_cases_in_part: Those in which some structure was not annotated.
+        n_cases_ignored: Those with ignored voxels.
+        voxels_ignored: Such voxels over all cases; they are in no score.
         without_prediction: Cases that had no prediction and were counted as missed.
         overall: Per metric, statistics over the scores of the cases.
         structures: Per structure, in the table's order.
@@ -83,6 +88,9 @@ class Summary:
     tolerance_mm: float
     n_cases: int
     n_cases_empty: int
+    n_cases_in_part: int
+    n_cases_ignored: int
+    voxels_ignored: int
     without_prediction: tuple[str, ...]
     overall: dict[str, Statistics | None]
     structures: dict[str, StructureSummary]
@@ -130,11 +138,15 @@ def summarise(rows: Sequence[CaseRow], without_prediction: Iterable[str] = ()) -
     cases = _case_scores(rows)
     structures = dict.fromkeys(row.structure for row in rows if not row.extra)
     extra = [row for row in rows if row.extra]
+    ignored = {row.case: row.voxels_ignored for row in rows if row.voxels_ignored}
     return Summary(
         rule=RULE,
         tolerance_mm=tolerances[0],
         n_cases=len(names),
         n_cases_empty=len(names) - len(cases),
+        n_cases_in_part=len({row.case for row in rows if row.status == "not_annotated"}),
+        n_cases_ignored=len(ignored),
+        voxels_ignored=sum(ignored.values()),
         without_prediction=tuple(without_prediction),
         overall=_all_statistics(lambda metric: [score.means[metric] for score in cases]),
         structures={name: _structure([row for row in rows if row.structure == name]) for name in structures},
@@ -184,6 +196,7 @@ def _structure(rows: Sequence[CaseRow]) -> StructureSummary:
         n_missed=count("missed"),
         n_spurious=count("spurious"),
         n_both_empty=count("both_empty"),
+        n_not_annotated=count("not_annotated"),
         statistics=_all_statistics(lambda metric: _values(rows, metric)),
     )
 

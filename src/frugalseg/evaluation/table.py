@@ -4,12 +4,16 @@ The rule: a structure that is in the truth but not in the prediction is *missed*
 *spurious*; both get Dice 0, surface Dice 0 and, for every distance, the image's diagonal, and they count. A
 structure that is in neither has no value: it stays outside every mean and is counted apart. Leaving the first two
 out of the mean, or giving them distance 0, would make a model better by finding less.
+
+What the truth does not know is not scored. A structure that was *not annotated* in a case has no value either, and
+is counted apart from those that are in neither. *Ignored* voxels are taken out of truth and prediction before all
+else: a mask that reaches into them ends at their border.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +25,8 @@ from frugalseg.evaluation.overlap import Mask, confusion, volume_ml
 from frugalseg.evaluation.surface import surface_scores
 from frugalseg.geometry import Grid
 
-Status = Literal["scored", "missed", "spurious", "both_empty"]
+Status = Literal["scored", "missed", "spurious", "both_empty", "not_annotated"]
+WITHOUT_VALUES: tuple[Status, ...] = ("both_empty", "not_annotated")
 ANY_FOREGROUND = "any_foreground"
 METRICS = ("dice", "hd95_mm", "surface_dice", "assd_mm")
 
@@ -34,16 +39,17 @@ class CaseRow:
         case: Name of the case.
         structure: Name of the structure, or `ANY_FOREGROUND`: the union of all of them, an extra that never enters
             the case's mean.
-        status: "scored": in truth and prediction; "missed", "spurious", "both_empty": see the module.
-        dice: Dice overlap, 0 to 1. None, like the next three, exactly where the status is "both_empty".
+        status: "scored": in truth and prediction; the others: see the module.
+        dice: Dice overlap, 0 to 1. None, like the next three, exactly where the status is one of `WITHOUT_VALUES`.
         hd95_mm: 95th percentile of the Hausdorff distance, the larger of both directions.
         surface_dice: Share of the surface voxels within `tolerance_mm` of the other surface, 0 to 1.
         assd_mm: Average symmetric surface distance.
         tolerance_mm: The tolerance of `surface_dice`.
-        voxels_truth: Size of the truth in voxels.
+        voxels_truth: Size of the truth in voxels; None exactly where it was not annotated.
         voxels_prediction: Size of the prediction in voxels.
-        volume_truth_ml: Size of the truth in millilitres.
+        volume_truth_ml: Size of the truth in millilitres; None exactly where it was not annotated.
         volume_prediction_ml: Size of the prediction in millilitres.
+        voxels_ignored: Voxels of the image that the truth knows nothing of: in no size above, and not scored.
     """
 
     case: str
@@ -54,15 +60,16 @@ class CaseRow:
     surface_dice: float | None
     assd_mm: float | None
     tolerance_mm: float
-    voxels_truth: int
+    voxels_truth: int | None
     voxels_prediction: int
-    volume_truth_ml: float
+    volume_truth_ml: float | None
     volume_prediction_ml: float
+    voxels_ignored: int = 0
 
     @property
     def counted(self) -> bool:
         """Whether the row has values, and so enters means."""
-        return self.status != "both_empty"
+        return self.status not in WITHOUT_VALUES
 
     @property
     def extra(self) -> bool:
@@ -76,6 +83,8 @@ def score_case(
     prediction: Mapping[str, Mask] | None,
     grid: Grid,
     tolerance_mm: float,
+    annotated: Collection[str] | None = None,
+    ignored: Mask | None = None,
 ) -> list[CaseRow]:
     """Score the prediction of one case: a row per structure, then the row of any foreground.
 
@@ -86,19 +95,49 @@ def score_case(
             then missed.
         grid: The image's grid: it gives spacing, voxel volume and diagonal.
         tolerance_mm: Tolerance of the surface Dice in millimetres.
+        annotated: Structures that the truth knows; None: all. The others' masks are not looked at, and where there
+            are such the union of all is not known.
+        ignored: Boolean mask (x, y, z) of the voxels that count for nothing, or None.
 
     Raises:
-        DataError: No structure, other structures in the prediction, a structure named like the extra row, a mask
-            that is not boolean or not of the grid's shape, a tolerance that is not a length, or a name that a
-            table cannot hold. The case is named.
+        DataError: No structure, other structures in the prediction, a structure named like the extra row, an
+            annotated structure that does not exist, a mask that is not boolean or not of the grid's shape, a
+            tolerance that is not a length, or a name that a table cannot hold. The case is named.
     """
     if prediction is None:
         prediction = {name: np.zeros(grid.shape, dtype=np.bool_) for name in truth}
     _check(case, truth, prediction, grid, tolerance_mm)
+    known = set(truth if annotated is None else annotated)
+    if not known <= set(truth):
+        raise DataError(f"{sorted(known - set(truth))[0]!r} was annotated, but is no structure of the truth", case)
+    if ignored is not None:
+        _check(case, {"ignored": ignored}, {"ignored": ignored}, grid, tolerance_mm)
+        truth = {name: mask & ~ignored for name, mask in truth.items()}
+        prediction = {name: mask & ~ignored for name, mask in prediction.items()}
+    rows = _rows(case, truth, prediction, grid, tolerance_mm, known)
+    count = 0 if ignored is None else int(np.count_nonzero(ignored))
+    return [replace(row, voxels_ignored=count) for row in rows] if count else rows
+
+
+def _rows(
+    case: str,
+    truth: Mapping[str, Mask],
+    prediction: Mapping[str, Mask],
+    grid: Grid,
+    tolerance_mm: float,
+    known: Collection[str],
+) -> list[CaseRow]:
     box = joint_box([*truth.values(), *prediction.values()])
     truth = {name: np.ascontiguousarray(mask[box]) for name, mask in truth.items()}
     prediction = {name: np.ascontiguousarray(mask[box]) for name, mask in prediction.items()}
-    rows = [_row(case, name, truth[name], prediction[name], grid, tolerance_mm) for name in truth]
+    rows = [
+        _row(case, name, truth[name], prediction[name], grid, tolerance_mm)
+        if name in known
+        else _unknown(case, name, prediction[name], grid, tolerance_mm)
+        for name in truth
+    ]
+    if len(known) < len(truth):
+        return [*rows, _unknown(case, ANY_FOREGROUND, _union(prediction), grid, tolerance_mm)]
     both = _union(truth), _union(prediction)
     sizes = int(np.count_nonzero(both[0])), int(np.count_nonzero(both[1]))
     for row in rows:  # a structure as large as the union is the union: regions that nest are scored once
@@ -146,6 +185,24 @@ def _row(case: str, name: str, truth: Mask, prediction: Mask, grid: Grid, tolera
         voxels_prediction=counts.prediction,
         volume_truth_ml=volume_ml(counts.truth, grid.voxel_volume),
         volume_prediction_ml=volume_ml(counts.prediction, grid.voxel_volume),
+    )
+
+
+def _unknown(case: str, name: str, prediction: Mask, grid: Grid, tolerance_mm: float) -> CaseRow:
+    voxels = int(np.count_nonzero(prediction))
+    return CaseRow(
+        case=case,
+        structure=name,
+        status="not_annotated",
+        dice=None,
+        hd95_mm=None,
+        surface_dice=None,
+        assd_mm=None,
+        tolerance_mm=float(tolerance_mm),
+        voxels_truth=None,
+        voxels_prediction=voxels,
+        volume_truth_ml=None,
+        volume_prediction_ml=volume_ml(voxels, grid.voxel_volume),
     )
 
 

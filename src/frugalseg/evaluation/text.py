@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from frugalseg.evaluation.summary import Statistics, StructureSummary, Summary
+from frugalseg.evaluation.summary import Statistics, Summary
 
 WIDTH = 110
 _CASE = 24
@@ -24,6 +24,8 @@ _COLUMNS = (
     ("median", 6),
     ("sDice", 5),
 )
+# With structures that were not annotated in every case: one column more, as wide as before.
+_IN_PART = (("structure", 14), *_COLUMNS[1:5], ("n/a", 3), *_COLUMNS[5:])
 
 
 def render(summary: Summary) -> str:
@@ -31,15 +33,18 @@ def render(summary: Summary) -> str:
 
     The first line of numbers is the data set's: the mean over cases of each case's mean over its structures.
     """
-    total = [str(summary.n_cases), "", "", str(summary.n_cases_empty)]
-    lines = [
-        _line([title for title, _ in _COLUMNS]),
-        "-" * WIDTH,
-        _line(["all structures", *total, *_cells(summary.overall)]),
-    ]
-    lines += [_structure(name, part) for name, part in summary.structures.items()]
+    columns = _IN_PART if summary.n_cases_in_part else _COLUMNS
+    total = [str(summary.n_cases), "", "", str(summary.n_cases_empty), *([""] if summary.n_cases_in_part else [])]
+    table = [[title for title, _ in columns], ["all structures", *total, *_cells(summary.overall)]]
+    parts = dict(summary.structures)
     if summary.any_foreground is not None:
-        lines.append(_structure("(any foreground)", summary.any_foreground))
+        parts["any foreground" if summary.n_cases_in_part else "(any foreground)"] = summary.any_foreground
+    for name, part in parts.items():
+        counts = [part.n_cases, part.n_missed, part.n_spurious, part.n_both_empty]
+        counts += [part.n_not_annotated] if summary.n_cases_in_part else []
+        table.append([name, *map(str, counts), *_cells(part.statistics)])
+    head, *lines = (_line(cells, [width for _, width in columns]) for cells in table)
+    lines = [head, "-" * WIDTH, *lines]
     lines.append("-" * WIDTH)
     lines += textwrap.wrap(summary.rule, WIDTH)
     reading = (
@@ -47,6 +52,12 @@ def render(summary: Summary) -> str:
         "Any foreground: in no mean."
     )
     lines += textwrap.wrap(reading, WIDTH)
+    if summary.n_cases_ignored:
+        told = (
+            f"Ignored: {summary.voxels_ignored} voxels in {summary.n_cases_ignored} of {summary.n_cases} cases, "
+            "where the truth says nothing; they were taken out of truth and prediction."
+        )
+        lines += textwrap.wrap(told, WIDTH)
     for word, score in summary.examples.items():
         means = score.means
         lines.append(
@@ -60,11 +71,6 @@ def render(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _structure(name: str, part: StructureSummary) -> str:
-    counts = [str(n) for n in (part.n_cases, part.n_missed, part.n_spurious, part.n_both_empty)]
-    return _line([name, *counts, *_cells(part.statistics)])
-
-
 def _cells(values: Mapping[str, Statistics | None]) -> list[str]:
     dice, distance, surface = (values[metric] for metric in ("dice", "hd95_mm", "surface_dice"))
     if dice is None or distance is None or surface is None:
@@ -76,9 +82,9 @@ def _cells(values: Mapping[str, Statistics | None]) -> list[str]:
     return [*overlap, f"{distance.mean:.2f}", f"{distance.median:.2f}", f"{surface.mean:.3f}"]
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Join one cell per column: the name to the left, numbers to the right."""
-    first, *widths = (width for _, width in _COLUMNS)
+    first, *widths = widths
     right = [f"{cell:>{width}}" for cell, width in zip(cells[1:], widths, strict=True)]
     return " ".join([f"{_short(cells[0], first):{first}}", *right])
 

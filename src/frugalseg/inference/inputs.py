@@ -39,12 +39,14 @@ def find_inputs(
 
     Raises:
         UserError: Nothing to predict, a channel that the model does not have, or one that is missing.
-        DataError: A file or folder is missing or holds no images.
+        DataError: A file or folder is missing or holds no images, or two files claim the same place.
     """
     if named:
         if paths:
             raise UserError("give either paths or --channel NAME=FILE, not both", "--channel")
         return [_named(named, channels, case)]
+    if case is not None:
+        raise UserError("names the case that --channel gives; other cases are named by their files", "--case")
     if not paths:
         raise UserError("nothing to predict: give files, folders, a data set, or --channel NAME=FILE", "PATHS")
     found: dict[str, PredictionInput] = {}
@@ -126,9 +128,15 @@ def _group(files: Sequence[Path], channels: Sequence[str]) -> list[PredictionInp
         match = _SUFFIX.match(case_name(file))
         # hippocampus_0001 of a one-channel model is a case of its own unless it ends in channel 0's suffix.
         if match and int(match["channel"]) < len(channels):
-            groups.setdefault(match["case"], {})[int(match["channel"])] = file
+            name, channel = match["case"], int(match["channel"])
         else:
-            groups.setdefault(case_name(file), {})[-1] = file
+            name, channel = case_name(file), -1
+        parts = groups.setdefault(name, {})
+        # A second file for a channel (.nii beside .nii.gz), or a whole image beside its channels.
+        rivals = [part for other, part in parts.items() if other == channel or -1 in (other, channel)]
+        if rivals:
+            raise DataError(f"is case {name!r}, and so is {rivals[0].name}; name the one to take", file)
+        parts[channel] = file
     result = []
     for name, parts in groups.items():
         if -1 in parts:

@@ -22,7 +22,9 @@ GIB = 2**30
 def shapes_of(plan: Plan, channels: int, scheme: LabelScheme) -> Shapes:
     """Return what branches are built for."""
     features = tuple(plan.width * 2**level for level in range(len(plan.strides)))
-    return Shapes(channels, plan.crop, plan.strides, features, plan.width, scheme.groups, scheme.classes)
+    return Shapes(
+        channels, plan.crop, plan.strides, features, plan.width, scheme.groups, scheme.classes, plan.kernels
+    )
 
 
 def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> MultiTaskNetwork:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from frugalseg.geometry import TOLERANCE_MM
 from frugalseg.jobs.predict import RECORD
 from frugalseg.jobs.show import bar
 from frugalseg.report import EvaluationPart, PictureCase, write_report
+
+DATASET = "dataset.json"
+LABEL_FOLDERS = ("labelsTr", "labelsTs")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def evaluate(
 
     Args:
         predictions: Folder of label maps named like the cases.
-        truth: A data set (its test labels are taken) or a folder of label maps.
+        truth: A data set (its test labels are taken) or a folder of label maps; of a data set's own folder of
+            labels its dataset.json says what they mean.
         out: Folder for the results; must not exist or be empty.
         tolerance_mm: Of surface Dice, in millimetres.
         cases: Only these cases; by default every truth case.
@@ -57,8 +61,8 @@ def evaluate(
         raise UserError("exists and is not empty; choose another --out", out)
     if not predictions.is_dir():
         raise UserError("is not a folder of predictions", predictions)
-    is_data_set = (truth / "dataset.json").exists()
-    folder = test_labels(truth) if is_data_set else truth
+    data = find_data_set(truth)
+    folder = test_labels(truth) if data == truth else truth
     if not folder.is_dir():
         raise UserError("is not a folder of label maps (nor a data set with labelsTs)", folder)
     labels = {case_name(path): path for path in sorted(folder.iterdir()) if is_image(path)}
@@ -79,11 +83,12 @@ def evaluate(
             "--allow-missing",
             predictions,
         )
-    scheme = find_scheme(predictions, truth if is_data_set else None)
+    scheme = find_scheme(predictions, data)
+    annotated = find_annotated(data)
     rows: list[CaseRow] = []
     with bar("evaluating", len(labels)) as advance:
         for name, path in labels.items():
-            rows += evaluate_case(name, path, found.get(name), scheme, tolerance_mm)
+            rows += evaluate_case(name, path, found.get(name), scheme, tolerance_mm, annotated.get(name))
             advance()
     summary = summarise(rows, missing)
     write_cases_csv(out / "cases.csv", rows)
@@ -111,7 +116,10 @@ def report(
         image = Path(str(files[0])) if files else None
         if image is not None and image.is_file() and score.case in found:
             dice = score.means["dice"]
-            pictures.append(PictureCase(score.case, title, dice, image, labels[score.case], found[score.case]))
+            own = [row for row in rows if row.case == score.case and not row.extra]
+            unknown = tuple(row.structure for row in own if row.status == "not_annotated")
+            files_of = image, labels[score.case], found[score.case]
+            pictures.append(PictureCase(score.case, title, dice, *files_of, unknown))
     run = Path(str(record["run"])) if "run" in record else None
     source = next(iter(labels.values())).parent
     part = EvaluationPart(summary, rows, pictures, scheme, f"{source.parent.name}/{source.name}")
@@ -119,20 +127,45 @@ def report(
 
 
 def evaluate_case(
-    name: str, truth: Path, prediction: Path | None, scheme: LabelScheme, tolerance_mm: float
+    name: str,
+    truth: Path,
+    prediction: Path | None,
+    scheme: LabelScheme,
+    tolerance_mm: float,
+    annotated: Collection[str] | None = None,
 ) -> list[CaseRow]:
-    """Score one case; without a prediction every structure of the truth is missed."""
+    """Score one case; without a prediction every structure of the truth is missed.
+
+    Structures that are not `annotated` (None: all are) are not scored, nor voxels of the ignored value.
+    """
     grid, label, _ = read_label(truth, scheme.allowed)
     masks = {structure: np.asarray(scheme.mask(label, structure)) for structure in scheme.structures}
+    ignored = None if scheme.ignore is None else scheme.ignored(label)
     if prediction is None:
-        return list(score_case(name, masks, None, grid, tolerance_mm))
-    other, values, _ = read_label(prediction, scheme.allowed)
+        return list(score_case(name, masks, None, grid, tolerance_mm, annotated, ignored))
+    other, values, _ = read_label(prediction, scheme.predicted)
     if other.shape != grid.shape:
         raise DataError(f"has shape {other.shape}, its truth {grid.shape}", prediction)
     if (apart := grid.difference(other)) > TOLERANCE_MM:
         raise DataError(f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)})", prediction)
     guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
-    return list(score_case(name, masks, guess, grid, tolerance_mm))
+    return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
+
+
+def find_data_set(truth: Path) -> Path | None:
+    """Return the data set that the truth is, or whose labels it holds, or None."""
+    if (truth / DATASET).exists():
+        return truth
+    inside = truth.absolute()
+    return inside.parent if inside.name in LABEL_FOLDERS and (inside.parent / DATASET).exists() else None
+
+
+def find_annotated(data: Path | None) -> dict[str, tuple[str, ...] | None]:
+    """Return the annotated structures of the data set's cases; None: all."""
+    if data is None:
+        return {}
+    manifest = read_manifest(data)
+    return {case.name: case.annotated for case in (*manifest.training, *manifest.test)}
 
 
 def find_scheme(predictions: Path, data: Path | None) -> LabelScheme:

@@ -14,7 +14,7 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, read_json_object
 from frugalseg.inference.window import probabilities, with_flips
-from frugalseg.jobs.build import build, from_facts
+from frugalseg.jobs.build import build, deployed_weights, from_facts
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.training.plan import Plan
 from frugalseg.training.state import BEST, LAST, load_weights, verify
@@ -76,7 +76,7 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     for name, tensor in weights.items():
         if name not in own or own[name].shape != tensor.shape:
             raise DataError(f"holds a weight {name!r} {tuple(tensor.shape)} that the model does not have", folder)
-    missing = [name for name in own if name not in weights and not name.startswith("branches.")]
+    missing = sorted(deployed_weights(network) - weights.keys())
     if missing:
         raise DataError(f"lacks the weight {missing[0]!r}", folder / "model.safetensors")
     network.load_state_dict(weights, strict=False)

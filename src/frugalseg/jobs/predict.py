@@ -91,11 +91,23 @@ def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, ma
         split = blended.reshape(scheme.groups, scheme.classes, *blended.shape[1:])
         # One softmax with several structures, or one structure in each of several.
         chosen = split[0, 1:] if scheme.exclusive else split[:, 1]
-        for name, values in zip(scheme.structures, chosen, strict=True):
+        for name, values in zip(file_words(scheme.structures), chosen, strict=True):
             whole = prepared.placement.restore(np.asarray(values.numpy(), np.float32))
-            safe = "".join(letter if letter.isalnum() else "-" for letter in name)
-            write_map(out / f"{item.name}_probability_{safe}.nii.gz", whole, item.files[0])
+            write_map(out / f"{item.name}_probability_{name}.nii.gz", whole, item.files[0])
     return path
+
+
+def file_words(names: Sequence[str]) -> list[str]:
+    """Return a word for each name that may stand in a file's name, no two alike even where case does not count."""
+    words: list[str] = []
+    for name in names:
+        safe = word = "".join(letter if letter.isalnum() else "-" for letter in name)
+        number = 1
+        while word.lower() in (other.lower() for other in words):
+            number += 1
+            word = f"{safe}-{number}"
+        words.append(word)
+    return words
 
 
 def record(model: Model, run: Path, inputs: Sequence[PredictionInput], flips: bool) -> dict[str, Any]:
@@ -112,3 +124,16 @@ def record(model: Model, run: Path, inputs: Sequence[PredictionInput], flips: bo
         "scheme": model.scheme.to_json(),
         "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
     }
+
+
+def file_words(names: Sequence[str]) -> list[str]:
+    """Return a word for each name that may stand in a file's name, no two alike even where case does not count."""
+    words: list[str] = []
+    for name in names:
+        safe = word = "".join(letter if letter.isalnum() else "-" for letter in name)
+        number = 1
+        while word.lower() in (other.lower() for other in words):
+            number += 1
+            word = f"{safe}-{number}"
+        words.append(word)
+    return words

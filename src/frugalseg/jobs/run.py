@@ -22,7 +22,7 @@ from frugalseg.files import hash_value, read_json_object, write_json, write_text
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import default_workers, describe, peak_memory_bytes
 from frugalseg.jobs.show import TrainingBar, say, shown
-from frugalseg.jobs.validate import Best, Validation
+from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import SegmentationLoss
 from frugalseg.objectives.across import Share
@@ -104,7 +104,7 @@ class Run:
             self.config.augment,
             self.plan.mirror_axes,
             self.config.training.seed,
-            [task.target for task in building.tasks_of(network).values()],
+            {name: task.target for name, task in building.tasks_of(network).items()},
         )
 
     def loop(self, network: MultiTaskNetwork) -> Loop:
@@ -295,7 +295,8 @@ class Run:
         result = self.folder / LAST
         if self.validation is not None:
             result = self.folder / BEST
-            say(f"best: step {self.best.step}, Dice {self.best.dice:.3f} on {len(self.split.validation)} cases")
+            cases = len(self.split.validation)
+            say(f"best: step {self.best.step}, Dice {self.best.dice:.3f} on {cases} cases ({RULE})")
         say(
             f"trained {step} steps in {seconds / 60:.1f} min, peak memory "
             f"{peak_memory_bytes() / 2**30:.2f} GiB; model in {result}"

@@ -89,6 +89,8 @@ def train(
         if changed is not None:
             say(changed)
         cases = order(prepared_once(processes, manifest, split, store, config), split)
+        if part := sum(case.in_part for case in cases):
+            say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
         if plan is None:
             config, plan = first_plan(config, manifest, cases, split)
@@ -143,9 +145,18 @@ def first_plan(
         config.training.device,
         config.training.precision,
     )
+    sampling = config.sampling
+    crops = f"{sampling.labelled} labelled and {sampling.unlabelled} unlabelled crops a step"
+    plan = plan.because("batch", crops if sampling.mix == "fixed" else f"{crops}, drawn over all volumes alike")
     config, plan = with_chunks(config, plan, len(manifest.channels))
     if config.training.steps is not None:
         plan = plan.because("steps", "set", steps=config.training.steps)
+    if config.training.epochs is not None:
+        alike = sampling.mix == "published" or sampling.unlabelled > 0
+        volumes = len(split.labelled) + (len(split.unlabelled) if alike else 0)
+        each = -(-volumes // (sampling.labelled + sampling.unlabelled))
+        why = f"{config.training.epochs} passes over {volumes} volumes, {each} steps each"
+        plan = plan.because("steps", why, steps=config.training.epochs * each)
     return config, plan
 
 

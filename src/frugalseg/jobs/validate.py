@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from frugalseg.config import Config
-from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.scheme import IGNORED, LabelScheme
 from frugalseg.data.store import ArrayCache, StoredCase
 from frugalseg.evaluation.overlap import dice
 from frugalseg.inference.window import class_indices, probabilities, sliding_window
@@ -20,6 +20,7 @@ from frugalseg.networks import MultiTaskNetwork
 from frugalseg.training.plan import Plan
 
 NOTHING_THERE = float("nan")
+RULE = "missed or spurious: 0; in neither, or not annotated: left out"
 
 
 @dataclass
@@ -56,7 +57,8 @@ class Validation:
     def look(self, network: MultiTaskNetwork) -> dict[str, float]:
         """Return the mean Dice over cases of each case's mean over its structures, and each structure's mean.
 
-        A structure that is in neither truth nor prediction does not count; missed or spurious ones count 0.
+        A structure that is in neither truth nor prediction does not count, nor one that was not annotated; missed
+        or spurious ones count 0. Ignored voxels are in neither.
         """
         network.eval()
         scores = np.array([self._case(network, case) for case in self.cases])
@@ -81,8 +83,20 @@ class Validation:
         settings = self.config.inference
         blended = sliding_window(image, self.plan.crop, predict, case.background, settings.overlap, settings.batch)
         found = class_indices(blended, groups, classes).numpy()
-        return [
-            dice(truth[group] == index, found[group] == index)
-            for group in range(groups)
-            for index in range(1, classes)
-        ]
+        return known_dice(truth, found, classes, case.annotated)
+
+
+def known_dice(
+    truth: NDArray[np.uint8], found: NDArray[np.uint8], classes: int, annotated: Sequence[bool] | None
+) -> list[float]:
+    """Return the Dice of every structure from class indices (R, x, y, z); NaN where nothing can be said.
+
+    Args:
+        truth: `IGNORED` where nothing is known.
+        found: The prediction.
+        classes: K, background included.
+        annotated: Whether the truth shows the structure, for each of the R (K - 1); None: it shows all.
+    """
+    found = np.where(truth == IGNORED, 0, found)
+    scores = [dice(t == index, f == index) for t, f in zip(truth, found) for index in range(1, classes)]
+    return [score if annotated is None or annotated[place] else NOTHING_THERE for place, score in enumerate(scores)]

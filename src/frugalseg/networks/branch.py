@@ -6,7 +6,7 @@ its own (contrastive predictive coding), and one whose features the segmentation
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class Branch(nn.Module):
 
     needs_features: ClassVar[bool] = True
     """Whether the branch uses the main pass's feature maps of every sample, labelled or not."""
+    published: ClassVar[Mapping[str, str]] = {}
+    """The branch's parts in weights of the published code: name there to submodule ("" is the branch itself)."""
 
     @property
     def head_features(self) -> int:

@@ -31,6 +31,20 @@ class UpLevel(nn.Module):
         return out
 
 
+class PlainUpLevel(nn.Module):
+    """1x1x1 convolution on the coarser map, trilinear up-sampling, residual block: a level without a skip."""
+
+    def __init__(self, inputs: int, channels: int, kernel: Triple) -> None:
+        super().__init__()
+        self.proj = convolution(inputs, channels, (1, 1, 1))
+        self.res = ResidualBlock(channels, kernel)
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Map (B, inputs, coarse) to (B, channels, *size)."""
+        out: Tensor = self.res(resize(self.proj(x), size))
+        return out
+
+
 class Decoder(nn.Module):
     """From the encoder's maps to one map at full resolution, with `channels` channels; the head comes after it."""
 

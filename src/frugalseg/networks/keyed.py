@@ -8,6 +8,8 @@ process gives the same network. The mixing function is the 32-bit finaliser foun
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -57,3 +59,17 @@ def keyed_choice(keys: Tensor, population: int, count: int) -> Tensor:
     """Return (B, count) different indices below `population` for each of `keys` (B,), in random order."""
     order = keyed_words(keys ^ 0x3C6EF372, population).argsort(dim=1)
     return order[:, :count]
+
+
+def keyed_normal(keys: Tensor, count: int) -> Tensor:
+    """Return (B, count) float32 standard normal numbers for `keys` (B,), by the transform of Box and Muller (1958).
+
+    Two 32-bit words make two numbers. They are worked out in float64, so that rounding to float32 hides how
+    a device or a vector unit computes a logarithm. The largest that can occur is sqrt(-2 ln 2^-33) = 6.8.
+    """
+    words = keyed_words(keys ^ 0x1B873593, 2 * ((count + 1) // 2)).to(torch.float64)
+    uniform = (words + 2**31 + 0.5) / 2**32  # the middles of 2^32 equal parts of (0, 1): never 0, whose log is not
+    radius = (-2 * uniform[:, 0::2].log()).sqrt()
+    angle = 2 * math.pi * uniform[:, 1::2]
+    pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=2)
+    return pairs.flatten(1)[:, :count].to(torch.float32)

@@ -3,17 +3,24 @@
 To add a task: one file beside this one, and its settings in `AnyTask` (see docs/add-a-task.md).
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from frugalseg.objectives.base import Batch, Shapes, Task, TaskSettings
+from frugalseg.objectives.boundary import BoundarySettings, BoundaryStream
 from frugalseg.objectives.cpc import ContrastivePredictiveCoding, CpcSettings
 from frugalseg.objectives.segmentation import SegmentationLoss, SegmentationSettings
+from frugalseg.objectives.vae import VaeSettings, VariationalAutoEncoder
 
-# The registry: every auxiliary task, told apart by `kind`. With a second member it becomes
-# Annotated[CpcSettings | OtherSettings, Field(discriminator="kind")].
-AnyTask = CpcSettings
+# The registry: every auxiliary task, told apart by `kind`.
+AnyTask = Annotated[CpcSettings | VaeSettings | BoundarySettings, Field(discriminator="kind")]
 
 __all__ = [
     "AnyTask",
     "Batch",
+    "BoundarySettings",
+    "BoundaryStream",
     "ContrastivePredictiveCoding",
     "CpcSettings",
     "SegmentationLoss",
@@ -21,4 +28,6 @@ __all__ = [
     "Shapes",
     "Task",
     "TaskSettings",
+    "VaeSettings",
+    "VariationalAutoEncoder",
 ]

@@ -10,6 +10,7 @@ Two differences from the published code, which DESIGN section 7 explains: the lo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -212,6 +213,7 @@ class ContrastivePredictiveCoding(Task):
 
     needs_features: ClassVar[bool] = False
     own_graph: ClassVar[bool] = True
+    published: ClassVar[Mapping[str, str]] = {"predictor": ""}
     loss_names: ClassVar[tuple[str, ...]] = ("info_nce",)
     metric_names: ClassVar[tuple[str, ...]] = ("accuracy", "chance")
 
@@ -231,6 +233,17 @@ class ContrastivePredictiveCoding(Task):
         encodings = self.encode(inputs, patches.flatten(0, 1), keys)
         encodings = encodings.unflatten(0, (len(inputs.image), *grid)).movedim(-1, 1)
         return {"encodings": encodings, "prediction": self.predict(self.roles(encodings).context)}
+
+    def contrast(self, image: Tensor, encode: Callable[[Tensor, Tensor], list[Tensor]], keys: Tensor) -> Tensor:
+        """Return the loss of images (B, C, x, y, z) for an encoder of your own; see examples/monai_cpc.py.
+
+        Args:
+            image: Crops of the layout's sides.
+            encode: Maps patches (N, C, x, y, z) and keys (N,), which it may ignore, to feature maps, deepest last.
+            keys: (B,) integers, a new one for each crop; they choose the negatives.
+        """
+        out = self(BranchInput(image, [], encode, keys))
+        return info_nce_loss(self.scores(out, keys)).mean()
 
     def encode(self, inputs: BranchInput, patches: Tensor, keys: Tensor) -> Tensor:
         """Return one vector (n, C) for each of the patches (n, channels, x, y, z): the deepest map's mean.

@@ -2,6 +2,7 @@
 
 With exclusive classes there is one group with all classes; with regions one group of two classes each. The
 published form has the background among the classes, squares in Dice's denominator, and takes Dice over one crop.
+Exclusive classes that were not annotated in a sample are merged with its background (`objectives.marginal`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from frugalseg.objectives.across import all_sum
 from frugalseg.objectives.base import Batch, masked_mean, require
+from frugalseg.objectives.marginal import merge_unknown
 from frugalseg.settings import Settings
 
 
@@ -43,20 +45,29 @@ class SegmentationLoss:
         """Return the losses of the segmented samples, 0 where `batch.weight` leaves nothing to learn."""
         count = len(logits)
         require(logits.shape[1] == self.groups * self.classes, "wrong number of logits", logits.shape)
-        split = logits.reshape(count, self.groups, self.classes, *logits.shape[2:]).float()
+        split = logits.reshape(count, self.groups, self.classes, *logits.shape[2:])
+        split = split.to(torch.promote_types(split.dtype, torch.float32))
         target = batch.target[:count].long()
         weight = batch.weight[:count].to(split.dtype).expand(target.shape)
         log_p = functional.log_softmax(split, dim=2)
-        dice = soft_dice_loss(
-            log_p.exp(), target, weight, self.settings.smooth, self.settings.background, self.settings.batch_dice
-        )
+        p, known = log_p.exp(), None
+        if batch.annotated is not None:  # decided by the data set, for all batches of a run
+            p, log_p, target, weight, known = merge_unknown(log_p, target, weight, batch.annotated[:count])
+        settings = self.settings
+        dice = soft_dice_loss(p, target, weight, settings.smooth, settings.background, settings.batch_dice, known)
         return {"dice": dice.sum(), "cross_entropy": cross_entropy(log_p, target, weight).sum()}
 
 
 def soft_dice_loss(
-    p: Tensor, target: Tensor, weight: Tensor, smooth: float = 1e-7, background: bool = True, batch: bool = False
+    p: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    smooth: float = 1e-7,
+    background: bool = True,
+    batch: bool = False,
+    known: Tensor | None = None,
 ) -> Tensor:
-    """Return 1 - soft Dice of each group (R,), mean over classes and over the samples with any weight.
+    """Return 1 - soft Dice of each group (R,), mean over known classes and over the samples with any weight.
 
     Dice of a class is (2 sum(p t) + s) / (sum(p p) + sum(t t) + s) over voxels, each counted `weight` times.
 
@@ -66,7 +77,9 @@ def soft_dice_loss(
         weight: (B, R, x, y, z).
         smooth: s above.
         background: Whether class 0 is among the classes.
-        batch: Whether the sums run over the batch, too (of all processes).
+        batch: Whether the sums run over the batch, too (of all processes). A class then counts if it is known in a
+            sample with weight.
+        known: (B, R, K), 0 for classes that do not count in a sample (their `p` is 0 there); None: all count.
     """
     first = 0 if background else 1
     truth = functional.one_hot(target, p.shape[2]).movedim(-1, 2).to(p.dtype)[:, :, first:]
@@ -77,10 +90,18 @@ def soft_dice_loss(
     sizes = (w * p * p).sum(dim=space) + (w * truth).sum(dim=space)
     if batch:
         overlap, sizes = all_sum(overlap), all_sum(sizes)
-    loss = 1 - ((2 * overlap + smooth) / (sizes + smooth)).mean(dim=-1)
+    scores = (2 * overlap + smooth) / (sizes + smooth)
+    with_weight = (weight.sum(dim=(2, 3, 4)) > 0).to(p.dtype)
+    if known is None:
+        loss = 1 - scores.mean(dim=-1)
+    else:
+        counts = known[:, :, first:]
+        if batch:
+            counts = (all_sum((counts * with_weight[:, :, None]).sum(dim=0)) > 0).to(p.dtype)
+        loss = 1 - masked_mean(scores.movedim(-1, 0), counts.movedim(-1, 0))
     if batch:
         return loss * (all_sum(weight.sum(dim=(0, 2, 3, 4))) > 0)
-    return masked_mean(loss, (weight.sum(dim=(2, 3, 4)) > 0).to(p.dtype))
+    return masked_mean(loss, with_weight)
 
 
 def cross_entropy(log_p: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -96,16 +117,19 @@ def cross_entropy(log_p: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def hard_dice(logits: Tensor, batch: Batch, groups: int, classes: int) -> Tensor:
-    """Return the Dice of every structure over the batch's weighted voxels; NaN where both sides are empty."""
+    """Return the Dice of every structure over the voxels that count for it; NaN where both sides are empty.
+
+    Samples in which the structure was not annotated do not count for it.
+    """
     count = len(logits)
     split = logits.reshape(count, groups, classes, *logits.shape[2:])
     found, truth = split.argmax(dim=2), batch.target[:count]
-    weight = batch.weight[:count] > 0
-    counts = []
+    known = batch.structure_weight(groups, classes)[:count] > 0
+    counts: list[Tensor] = []
     for group in range(groups):
         for cls in range(1, classes):
-            a = (found[:, group] == cls) & weight[:, group if weight.shape[1] > 1 else 0]
-            b = (truth[:, group] == cls) & weight[:, group if weight.shape[1] > 1 else 0]
+            where = known[:, len(counts)]
+            a, b = (found[:, group] == cls) & where, (truth[:, group] == cls) & where
             counts.append(torch.stack([(a & b).sum(), a.sum() + b.sum()]))
     overlap, sizes = all_sum(torch.stack(counts)).unbind(dim=1)
     return 2 * overlap / sizes

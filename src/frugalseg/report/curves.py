@@ -16,13 +16,17 @@ SMOOTH = 25  # steps of the running mean
 
 
 def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of a CSV of numbers; empty cells are NaN."""
+    """Return the columns of a CSV of numbers; empty cells are NaN. Rows cut short by a killed run are left out."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    if len(rows) < 2:
-        return {}
-    values = [[float(cell) if cell else np.nan for cell in row] for row in rows[1:] if len(row) == len(rows[0])]
-    return dict(zip(rows[0], np.array(values).T, strict=True))
+    values = []
+    for row in rows[1:]:
+        if len(row) == len(rows[0]):
+            try:
+                values.append([float(cell) if cell else np.nan for cell in row])
+            except ValueError:
+                continue
+    return dict(zip(rows[0], np.array(values).T, strict=True)) if values else {}
 
 
 def running_mean(values: NDArray[np.float64], width: int = SMOOTH) -> NDArray[np.float64]:

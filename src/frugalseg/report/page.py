@@ -17,6 +17,11 @@ from frugalseg.files import read_json_object, read_text, write_text
 from frugalseg.report.curves import draw_curves, read_columns
 from frugalseg.report.pictures import PictureCase, draw_case
 
+CROP_RULE = (
+    "Dice on training crops: of a step's labelled crops together. Only in the truth or only in the prediction: 0. "
+    "In neither, or not annotated: no value. Ignored voxels are in neither."
+)
+
 
 @dataclass(frozen=True)
 class EvaluationPart:
@@ -43,6 +48,7 @@ def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None
         date=datetime.date.today().isoformat(),
         run=None if run is None else _run_part(run),
         evaluation=evaluation,
+        crop_rule=CROP_RULE,
         table=None if evaluation is None else render(evaluation.summary),
         pictures=[]
         if evaluation is None

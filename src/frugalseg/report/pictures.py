@@ -22,7 +22,10 @@ _VIEWS = (("sagittal", 0, "P", "A", "I", "S"), ("coronal", 1, "L", "R", "I", "S"
 
 @dataclass(frozen=True)
 class PictureCase:
-    """A case to be shown: the image (its first channel), its truth, its prediction."""
+    """A case to be shown: the image (its first channel), its truth, its prediction.
+
+    `unknown`: structures that were not annotated, so not scored; of them nothing is drawn.
+    """
 
     name: str
     title: str
@@ -30,6 +33,7 @@ class PictureCase:
     image: Path
     truth: Path
     prediction: Path
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,18 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
     grid, image = read_image(case.image)
     _, truth, _ = read_label(case.truth, scheme.allowed)
     _, prediction, _ = read_label(case.prediction, scheme.allowed)
-    low, high = np.percentile(image[0], (1, 99))
+    # What is drawn is what was scored: nothing is known of ignored voxels, in neither mask.
+    ignored = scheme.ignored(truth)
+    truth, prediction = np.where(ignored, 0, truth), np.where(ignored, 0, prediction)
+    inside = image[0][image[0] != 0]  # the empty border would take up the dark half of the range
+    low, high = np.percentile(inside if inside.size else image[0], (1, 99.5))
     figure = Figure(figsize=(9.5, 3.6), dpi=100, layout="constrained")
     panels: Any = figure.subplots(1, 3)
     for panel, cut in zip(panels, slices(grid, image[0], truth, prediction), strict=True):
         panel.imshow(cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect)
         for structure, colour in zip(scheme.structures, COLOURS * 8):
+            if structure in case.unknown:
+                continue
             for label, style in ((cut.truth, "solid"), (cut.prediction, "dashed")):
                 mask = scheme.mask(label, structure)
                 if mask.any() and min(mask.shape) > 1:

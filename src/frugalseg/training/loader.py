@@ -42,6 +42,7 @@ class Collate:
             name: torch.from_numpy(np.stack([sample.extra[name] for sample in samples]))
             for name in samples[0].extra
         }
+        annotated = [sample.annotated for sample in samples if sample.annotated is not None]  # all samples, or none
         return Batch(
             image=torch.from_numpy(np.stack([sample.image for sample in samples])),
             target=torch.from_numpy(np.stack([sample.target for sample in samples])),
@@ -50,6 +51,8 @@ class Collate:
             cases=torch.tensor([sample.case for sample in samples], dtype=torch.int64),
             segmented=self.segmented,
             extra=extra,
+            inside=torch.from_numpy(np.stack([sample.inside for sample in samples])),
+            annotated=torch.from_numpy(np.stack(annotated)) if annotated else None,
         )
 
 
@@ -133,4 +136,6 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         cases=batch.cases,
         segmented=batch.segmented,
         extra={name: move(tensor) for name, tensor in batch.extra.items()},
+        inside=None if batch.inside is None else move(batch.inside),
+        annotated=None if batch.annotated is None else move(batch.annotated),
     )

@@ -55,6 +55,8 @@ def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
     """Return the learning rate of `step` (from 0) of `steps`."""
     warmup = settings.warmup * steps
     rise = min(1.0, (step + 1) / warmup) if warmup >= 1 else 1.0
+    if settings.schedule_unit == "epoch" and settings.epochs is not None:
+        step = step * settings.epochs // steps * steps // settings.epochs  # the first step of its epoch
     done = min(1.0, step / steps)  # beyond the end it stays 0: a power of a negative number is complex
     fall = {
         "poly": (1 - done) ** 0.9,

@@ -19,7 +19,7 @@ Precision = Literal["fp32", "bf16"]
 
 SMALLEST_MAP = 4  # an axis is not halved below this many voxels
 COARSE = 2.0  # nor while its spacing is more than twice the finest
-CPU_CROP_VOXELS, GPU_CROP_VOXELS = 64**3, 128**3
+CPU_CROP_VOXELS, GPU_CROP_VOXELS = 48**3, 128**3  # a step of seconds, not of minutes
 CPU_WIDTH, GPU_WIDTH = 8, 32
 _SIDES = re.compile(r"(^|[^a-z])(left|right|lh|rh|l|r)([^a-z]|$)")
 
@@ -93,7 +93,13 @@ def make_plan(
     if crop is None:
         voxels = GPU_CROP_VOXELS if on == "cuda" else CPU_CROP_VOXELS
         chosen = choose_crop(shape, total_stride(strides), voxels)
-        strides, kernels = choose_strides(chosen, (spacing[0], spacing[1], spacing[2]), levels)
+        # A side that was rounded up may now be halved once more, and with it another axis: then the crop is chosen
+        # again. It settles, because a crop is a multiple of strides that only grow, up to 2 ** (levels - 1).
+        for _ in range(3 * levels):
+            strides, kernels = choose_strides(chosen, (spacing[0], spacing[1], spacing[2]), levels)
+            if not any(side % s for side, s in zip(chosen, total_stride(strides))):
+                break
+            chosen = choose_crop(shape, total_stride(strides), voxels)
         reasons["crop"] = (
             f"median volume {_by(shape)} voxels, rounded to multiples of {_by(total_stride(strides))}, "
             f"at most {voxels} voxels"

@@ -18,6 +18,9 @@ class TrainingSettings(Settings):
     """Optimiser steps. Without steps and minutes: what fits into 12 minutes."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Length of training; a timed warm-up turns it into a number of steps before the first one."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Length of training in passes over the volumes that it draws from: the labelled ones, or all of them where
+    unlabelled ones take part."""
     optimiser: Literal["adamw", "published"] = "adamw"
     """`adamw`, or `published`: Adam whose decay multiplies each weight by 1 - weight_decay in every step, whatever
     the learning rate (Iwasawa et al. 2020: 1e-5)."""
@@ -27,6 +30,8 @@ class TrainingSettings(Settings):
     """Decay of the weights; see `optimiser`."""
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     """`poly`: (1 - step / steps) ** 0.9, as published; `cosine`: half a cosine. Both end at 0."""
+    schedule_unit: Literal["step", "epoch"] = "step"
+    """When the learning rate moves: in every step, or once per epoch, as published."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Share of the steps over which the learning rate rises linearly from 0."""
     clip: Annotated[float, Field(gt=0)] | None = 12.0
@@ -52,6 +57,9 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSettings:
-        if self.steps is not None and self.minutes is not None:
-            raise ValueError("steps and minutes are both set; choose one")
+        lengths = [name for name in ("steps", "minutes", "epochs") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise ValueError(f"{lengths[0]} and {lengths[1]} are both set; choose one")
+        if self.schedule_unit == "epoch" and self.epochs is None:
+            raise ValueError("schedule_unit is epoch, which needs epochs to be set as the length")
         return self

@@ -1,0 +1,76 @@
+"""Every command that the README and the docs show is run, on tiny phantoms, in the order of its page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frugalseg.data.phantom import write_phantom
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Its commands need the task that the page adds; tests/docs/test_add_a_task.py builds it and trains with it.
+OWN_TEST = "add-a-task.md"
+# What makes the training of a page's command short; everything else is run as it stands there.
+SHORT = "--steps 2 --set crop=[24,24,24] --set network.width=8 --set training.workers=0"
+SHORT_CPC = "--set auxiliary.cpc.patch=[8,8,8] --set auxiliary.cpc.blocks=1"
+
+
+def shell_lines(page: Path) -> list[str]:
+    """Return the commands of a page's sh blocks (those of a cluster are bash blocks), continued lines joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    text = "".join(blocks).replace("\\\n", " ")
+    lines = (line.split("  #")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(line)
+    assert words[0] == "frugalseg", line
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def prepared(line: str) -> str:
+    """Shorten a training command: its length and sizes, and every fixed number of minutes or steps."""
+    if not line.startswith("frugalseg train"):
+        return line
+    line = re.sub(r"--(minutes|steps) \S+", "", line)
+    method = re.search(r"--method (\S+)", line)
+    cpc = method is None or "cpc" in method[1]
+    return f"{line} {SHORT} {SHORT_CPC if cpc else ''} --store store"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != OWN_TEST], ids=lambda page: page.name)
+def test_commands(page: Path, tmp_path: Path) -> None:
+    lines = shell_lines(page)
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    if any(line.startswith("frugalseg") for line in lines):
+        write_phantom(tmp_path / "DATA", cases=8, labelled=6, test=2, shape=(28, 28, 24), seed=1)
+    for line in lines:
+        if line.startswith("make "):
+            assert line.split()[1] in targets, line
+            continue
+        done = run(prepared(line), tmp_path)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+def test_the_readme_shows_the_whole_job() -> None:
+    lines = " ".join(shell_lines(ROOT / "README.md"))
+    for word in ("make demo", "make test", "check", "train", "predict", "evaluate"):
+        assert word in lines
+
+
+def test_links_to_files_are_not_dead() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8")):
+            target = link[0] or link[1]
+            if not target.startswith(("http:", "https:")):
+                assert (page.parent / target).exists(), (page.name, target)

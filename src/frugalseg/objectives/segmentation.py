@@ -98,7 +98,8 @@ def soft_dice_loss(
         counts = known[:, :, first:]
         if batch:
             counts = (all_sum((counts * with_weight[:, :, None]).sum(dim=0)) > 0).to(p.dtype)
-        loss = 1 - masked_mean(scores.movedim(-1, 0), counts.movedim(-1, 0))
+        # Not masked_mean: that is for means over samples, which other processes have some of.
+        loss = 1 - (scores * counts).sum(dim=-1) / counts.sum(dim=-1).clamp(min=1)
     if batch:
         return loss * (all_sum(weight.sum(dim=(0, 2, 3, 4))) > 0)
     return masked_mean(loss, with_weight)

@@ -3,7 +3,7 @@ PY ?= python3
 V  ?= .venv
 B  := $(V)/bin
 
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test torture check format lock clean
 
 setup: $(V)/.done
 # torch is installed first and pinned, so that nothing later pulls another build of it (docs/decisions/0002).
@@ -21,6 +21,10 @@ demo: setup
 # Two processes with a thread each: most tests start programs of their own and wait for them.
 test: setup
 	OMP_NUM_THREADS=1 $(B)/python -m pytest -q -n 2 --dist loadfile
+
+# 50 kills at random moments, each run resumed and compared bit for bit with one that was left alone: some minutes.
+torture: setup
+	$(B)/python -m benchmarks.torture --kills 50
 
 check: setup
 	$(B)/ruff format --check src tests

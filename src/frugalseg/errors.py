@@ -26,6 +26,9 @@ class UserError(Exception):
         self.where = None if where is None else str(where)
         super().__init__(self.what if self.where is None else f"{self.where}: {self.what}")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str | None]]:
+        return type(self), (self.what, self.where)
+
 
 class DataError(UserError):
     """An input file that cannot be read, or that contradicts another one."""

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from frugalseg.errors import DataError
 
 MAX_TEXT_BYTES = 64 * 2**20
+TEMPORARY = ".tmp-"
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -30,7 +32,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix="-" + path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -45,6 +47,19 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what a killed `write_atomic` left in `folder`, where it is at least `older_than` seconds old.
+
+    Younger ones may belong to a process that is at work, unless the caller holds the folder alone.
+    """
+    for path in folder.glob(f"{TEMPORARY}*"):
+        try:
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+        except OSError:
+            continue  # gone meanwhile, or not ours to remove
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,6 +121,8 @@ def read_json(path: Path) -> Any:
         raise DataError(f"is not valid JSON: {error.msg} in line {error.lineno}", path) from error
     except RecursionError as error:
         raise DataError("is not valid JSON: nested too deeply", path) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"is not valid JSON: {error}", path) from error
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

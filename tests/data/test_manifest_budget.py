@@ -111,7 +111,7 @@ def test_named_cases_and_a_changed_split_file(tmp_path: Path) -> None:
     write_json(path, split.to_json())
     assert Split.from_json(read_json_object(path), path) == split
     path.write_text(path.read_text().replace('"case_02"', '"case_01"'))
-    with pytest.raises(DataError, match="changed after"):
+    with pytest.raises(DataError, match="does not have the hash"):
         Split.from_json(read_json_object(path), path)
 
 

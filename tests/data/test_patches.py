@@ -20,6 +20,7 @@ from frugalseg.data.preprocess import PreprocessSettings, preprocess
 from frugalseg.data.store import StoredCase, open_array
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
+from frugalseg.objectives import Batch
 from frugalseg.training.loader import Collate
 from tests.data.datasets import write_data_set, write_nifti
 
@@ -157,6 +158,7 @@ def test_inside_is_the_volume_whether_labelled_or_not_and_moves_with_it(stored: 
             assert np.all(sample.image[sample.inside == 0] == background)
             assert np.array_equal(sample.weight, sample.inside if sample.case < 3 else 0 * sample.inside)
         batch = Collate(1)([source[0], source[1]])
+        assert isinstance(batch, Batch)
         assert batch.inside is not None
         assert np.array_equal(batch.inside[1].numpy(), source[1].inside)
         assert batch.image_weight.shape == (2, 1, 16, 8, 8)
@@ -174,6 +176,7 @@ def test_further_targets_are_made_of_the_crop_and_named_by_task(stored: list[Sto
         assert set(sample.extra) == {"one.count", "two.count"}
         assert sample.extra["two.count"].tolist() == [sample.target.sum(), *stored[sample.case].spacing]
     batch = Collate(1)([source[0], source[1]])
+    assert isinstance(batch, Batch)
     assert batch.extra["one.count"].shape == (2, 4)
 
 

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 
 from frugalseg.config import load_config
 from frugalseg.errors import ConfigError
+from frugalseg.jobs.record import other_conditions, read_record, same_run, settings_hash
 from frugalseg.jobs.run import Run
-from frugalseg.jobs.train import require_same_run
 from tests.ddp.test_run import table
 from tests.ddp.work import TINY, TINY_CPC, Places, make_run
 
@@ -118,9 +118,14 @@ def test_going_on_with_other_processes_is_told_and_other_settings_are_refused(
     run.record()
     settings = [*TINY, "training.steps=4"]
     alone = load_config("encdec", settings)
-    said = require_same_run(tmp_path / "run", alone, run.split)
+    facts = read_record(tmp_path / "run")
+    config = same_run(tmp_path / "run", alone, run.split)
+    assert config.training.devices == 1
+    said = other_conditions(facts, config, run.plan, None)
     assert said is not None
-    assert "started with 2 processes and goes on with 1" in said
-    assert require_same_run(tmp_path / "run", run.config, run.split) is None
-    with pytest.raises(ConfigError, match="another 'training'"):
-        require_same_run(tmp_path / "run", load_config("encdec", [*settings, "training.seed=1"]), run.split)
+    assert "the run began with processes 2 (now 1)" in said
+    assert settings_hash(config) == settings_hash(run.config)
+    same = same_run(tmp_path / "run", run.config, run.split)
+    assert other_conditions(facts, same, run.plan, None) is None
+    with pytest.raises(ConfigError, match=r"another 'training\.seed'"):
+        same_run(tmp_path / "run", load_config("encdec", [*settings, "training.seed=1"]), run.split)

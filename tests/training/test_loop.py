@@ -116,9 +116,10 @@ def test_validation_comes_before_the_checkpoint_and_training_goes_on_in_training
     loop = make_loop()
     loop.save = lambda step: order.append(f"save {step}")
 
-    def validate(step: int) -> None:
+    def validate(step: int) -> bool:
         loop.network.eval()
         order.append(f"look {step}")
+        return True
 
     loop.validate = validate
     loop.run(make_batches(), 0, StopRequest())

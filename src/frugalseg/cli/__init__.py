@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
-from frugalseg.cli import check, demo, evaluate, predict, prepare, recipes, train
+from frugalseg.cli import check, demo, evaluate, info, predict, prepare, recipes, train
 from frugalseg.errors import ProcessError, UserError
 
 app = typer.Typer(
@@ -22,6 +25,7 @@ app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.add_typer(recipes.recipes, name="recipes")
 
@@ -33,9 +37,23 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
         os.environ["FRUGALSEG_DEBUG"] = "1"
 
 
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM where nothing is to be saved. Not KeyboardInterrupt, which typer takes for an exit."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"signal {number}")
+
+
 def main() -> None:
-    """Run the command line: status 2 for wrong input, 1 for a failure of ours, one line for either."""
+    """Run the command line: status 2 for wrong input, 1 for a failure of ours, one line for either.
+
+    Stopped by a signal: 128 and its number, 130 after Ctrl-C and 143 after SIGTERM. Every write is atomic, so
+    outside training there is nothing to wait for; training saves first (`frugalseg.training.stop`).
+    """
     debug = "--debug" in sys.argv
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app()
     except UserError as error:
@@ -44,11 +62,23 @@ def main() -> None:
         if not (isinstance(error, ProcessError) and error.told):
             print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.status)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Stopped as stopped:
+        _leave(128 + stopped.number)
     except Exception as error:
         if debug:
             raise
         line = " ".join(str(error).split())[:300]
         print(f"Internal error: {type(error).__name__}: {line} (--debug shows where)", file=sys.stderr)
         sys.exit(1)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once, without waiting for threads that are half-way through a case."""
+    print("stopped", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

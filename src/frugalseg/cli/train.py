@@ -37,6 +37,13 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. training.learning_rate=3e-4; repeatable.")
     ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only operations that give the same bits twice; see the docs.")
+    ] = False,
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="Use the test images, too, as unlabelled ones; reports then say so."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
 ) -> None:
@@ -56,6 +63,8 @@ def train(
         overrides.append(f"training.devices={devices}")
     if nodes is not None:
         overrides.append(f"training.nodes={nodes}")
+    if deterministic:
+        overrides.append("training.deterministic=true")
     result = job(
         data,
         out,
@@ -69,6 +78,7 @@ def train(
         resume,
         store,
         validation if validation == LISTED else int(validation),
+        transductive,
     )
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)

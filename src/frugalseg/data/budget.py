@@ -16,19 +16,24 @@ import numpy as np
 
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.errors import DataError, UserError, did_you_mean
-from frugalseg.files import hash_value, read_text
+from frugalseg.files import read_text
+from frugalseg.formats import SPLIT_FORMAT, require_seal, require_version, seal
 
 LISTED = "listed"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Names of the cases that train with their label, choose the checkpoint, or train without a label."""
+    """Names of the cases that train with their label, choose the checkpoint, or train without a label.
+
+    `transductive`: the test cases' images are among the unlabelled ones.
+    """
 
     labelled: tuple[str, ...]
     validation: tuple[str, ...]
     unlabelled: tuple[str, ...]
     rule: str
+    transductive: bool = False
 
     @property
     def readable(self) -> frozenset[str]:
@@ -38,27 +43,31 @@ class Split:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with a hash of them."""
         value: dict[str, Any] = {
-            "format_version": 1,
+            "format_version": SPLIT_FORMAT,
             "rule": self.rule,
             "labels_read": len(self.readable),
             "labelled": list(self.labelled),
             "validation": list(self.validation),
             "unlabelled": list(self.unlabelled),
+            "transductive": self.transductive,
         }
-        return {**value, "sha256": hash_value(value)}
+        return seal(value)
 
     @staticmethod
     def from_json(value: dict[str, Any], where: Path) -> Split:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: The names do not have the hash that was written with them.
+            DataError: It is of a newer format, or does not have the hash that was written with it.
         """
-        content = {key: item for key, item in value.items() if key != "sha256"}
-        if value.get("sha256") != hash_value(content):
-            raise DataError("was changed after it was written (its hash does not match)", where)
+        require_version(value, SPLIT_FORMAT, where)
+        content = require_seal(value, where)
         return Split(
-            tuple(value["labelled"]), tuple(value["validation"]), tuple(value["unlabelled"]), str(value["rule"])
+            tuple(content["labelled"]),
+            tuple(content["validation"]),
+            tuple(content["unlabelled"]),
+            str(content["rule"]),
+            bool(content["transductive"]),
         )
 
 
@@ -110,7 +119,9 @@ def make_split(
     _require_annotated(manifest, training)
     read = {*training, *held}
     hidden = [case.name for case in manifest.training if case.name not in read]
-    return Split(tuple(training), tuple(held), tuple(hidden), rule)
+    if manifest.transductive:
+        rule += f"; transductive: the images of the {len(manifest.test)} test cases train too, without labels"
+    return Split(tuple(training), tuple(held), tuple(hidden), rule, manifest.transductive)
 
 
 def _require_annotated(manifest: Manifest, training: Sequence[str]) -> None:
@@ -185,7 +196,10 @@ def _first(cases: Sequence[Case], budget: int, seed: int, listed: int = 0) -> li
 
 def _named(manifest: Manifest, named: Sequence[str]) -> list[str]:
     labelled = [case.name for case in manifest.labelled]
+    test = {case.name for case in manifest.test}
     for name in named:
+        if name in test:
+            raise DataError(f"{name!r} is a test case, whose label no run may read", "--labelled")
         if name not in labelled:
             raise DataError(
                 f"{name!r} is not a labelled training case.{did_you_mean(name, labelled)}", "--labelled"

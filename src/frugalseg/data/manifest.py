@@ -6,7 +6,7 @@ images 3D or 4D with channels last. It may add "regions", "regions_class_order",
 A training entry with a label is labelled; every other image in imagesTr or imagesUn is unlabelled.
 
 The manifest knows the images of the test cases and not their labels: those paths are made in one place only,
-`test_labels`, which nothing but `evaluate` calls.
+`test_labels`, which nothing but `evaluate` calls; `lock` refuses training cases that are test cases in disguise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.data.annotated import KEY, read_annotated
+from frugalseg.data.lock import LABELS, refuse_test_files
 from frugalseg.data.readers import case_name, is_image
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
@@ -40,7 +41,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A data set: `training` holds labelled and unlabelled cases by name, `test` cases never have a label here."""
+    """A data set: `training` holds labelled and unlabelled cases by name, `test` cases never have a label here.
+
+    `transductive`: the test cases' images are among the unlabelled training cases, because the user asked for that.
+    """
 
     folder: Path
     name: str
@@ -51,6 +55,7 @@ class Manifest:
     validation: tuple[str, ...] = ()
     licence: str = ""
     missing: tuple[Path, ...] = field(default=(), compare=False)
+    transductive: bool = False
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -91,7 +96,10 @@ def read_manifest(folder: Path) -> Manifest:
     strangers = sorted(set(groups) - known - {case.name for case in test})
     if strangers:
         raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set", path)
+    refuse_test_files(folder, training, test, path)
     validation = tuple(str(name) for name in content.get("validation") or ())
+    if tested := sorted(set(validation) & {case.name for case in test}):
+        raise DataError(f"validation names the test case {tested[0]!r}, whose label no run may read", path)
     if not set(validation) <= {case.name for case in training if case.label is not None}:
         raise DataError("validation may name labelled training cases only", path)
     scheme = LabelScheme.from_json(content, str(path))
@@ -128,9 +136,21 @@ def require_files(manifest: Manifest) -> None:
         )
 
 
+def with_test_images(manifest: Manifest) -> Manifest:
+    """Return the data set with the test cases' images as further unlabelled training cases (--transductive).
+
+    Raises:
+        DataError: There is no test case.
+    """
+    if not manifest.test:
+        raise DataError("has no test case whose image --transductive could use", manifest.folder)
+    training = sorted((*manifest.training, *manifest.test), key=lambda case: case.name)
+    return replace(manifest, training=tuple(training), transductive=True)
+
+
 def test_labels(folder: Path) -> Path:
     """Return the folder of the test cases' labels. Only `evaluate` may call this (the test lock)."""
-    return folder / "labelsTs"
+    return folder / LABELS
 
 
 def _with_annotated(cases: tuple[Case, ...], annotated: dict[str, tuple[str, ...]]) -> tuple[Case, ...]:

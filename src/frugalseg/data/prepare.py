@@ -20,10 +20,11 @@ from frugalseg.data.readers import read_image, read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import FORMAT_VERSION, Entry, StoredCase, image_facts, read_placement
 from frugalseg.errors import DataError
-from frugalseg.files import hash_file, hash_value
+from frugalseg.files import hash_file, hash_value, remove_temporary
 from frugalseg.geometry import TOLERANCE_MM, Grid
 
 POINTS_PER_STRUCTURE = 2000
+STALE_SECONDS = 24 * 3600.0  # a younger temporary file may be another process's
 
 
 def prepare(
@@ -57,14 +58,14 @@ def prepare(
         return stored
 
     count = workers or min(os.cpu_count() or 1, 16)
-    with ThreadPoolExecutor(max_workers=count) as pool:
-        # Decompression and array arithmetic release the interpreter lock: threads are enough, and share nothing.
-        futures = [pool.submit(one, case) for case in cases]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # Decompression and array arithmetic release the interpreter lock: threads are enough, and share nothing.
+    pool = ThreadPoolExecutor(max_workers=count)
+    try:
+        remove_temporary(root, STALE_SECONDS)
+        return [future.result() for future in [pool.submit(one, case) for case in cases]]
+    finally:
+        # Not waited for: whoever is stopped by a signal leaves at once, and every write is atomic.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def prepare_case(

@@ -8,6 +8,7 @@ ones. The array format has no checksum of its own, so each entry's JSON, written
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from frugalseg.data.preprocess import Placement, Prepared
 from frugalseg.errors import DataError
 from frugalseg.files import hash_file, read_json_object, write_atomic, write_json
+from frugalseg.formats import NewerFormat, require_seal, require_version, seal
 
 FORMAT_VERSION = 1
+SEAL = "seal"  # the hash of an entry's JSON, beside "sha256" for its arrays
 CHUNK, BLOCK = 64, 32
 _OPEN_ARRAYS = 64
 
@@ -79,14 +82,20 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
     def write(temporary: Path) -> None:
         temporary.unlink()
-        blosc2.asarray(
-            np.ascontiguousarray(array),
-            urlpath=str(temporary),
-            mode="w",
-            chunks=chunks,
-            blocks=blocks,
-            cparams=settings,
-        )
+        try:
+            blosc2.asarray(
+                np.ascontiguousarray(array),
+                urlpath=str(temporary),
+                mode="w",
+                chunks=chunks,
+                blocks=blocks,
+                cparams=settings,
+            )
+        except RuntimeError as error:  # what blosc2 makes of a full disk
+            free = shutil.disk_usage(path.parent).free
+            raise DataError(
+                f"cannot be written ({error}; {free / 2**20:.0f} MiB are free there); nothing was changed", path
+            ) from error
 
     write_atomic(path, write)
 
@@ -143,16 +152,22 @@ class Entry:
         return self.root / f"{self.stem}.{name}.b2nd"
 
     def read(self) -> dict[str, Any] | None:
-        """Return the sealed facts if the entry is complete and its arrays are as they were written, else None."""
+        """Return the sealed facts if the entry is complete and its arrays are as they were written, else None.
+
+        Raises:
+            NewerFormat: A later version of frugalseg wrote it.
+        """
         if not self.seal.exists():
             return None
         try:
             facts = read_json_object(self.seal)
             hashes = facts["sha256"]
-            intact = facts["format_version"] == FORMAT_VERSION and all(
-                hash_file(self.array(name)) == value for name, value in hashes.items()
-            )
-        except (DataError, KeyError, AttributeError):
+            require_version(facts, FORMAT_VERSION, self.seal)
+            require_seal(facts, self.seal, SEAL)
+            intact = all(hash_file(self.array(name)) == value for name, value in hashes.items())
+        except NewerFormat:
+            raise
+        except (ValueError, DataError, KeyError, AttributeError):
             return None
         return facts if intact else None
 
@@ -161,7 +176,7 @@ class Entry:
         for name, array in arrays.items():
             write_array(self.array(name), array)
         hashes = {name: hash_file(self.array(name)) for name in arrays}
-        write_json(self.seal, {"format_version": FORMAT_VERSION, **facts, "sha256": hashes})
+        write_json(self.seal, seal({"format_version": FORMAT_VERSION, **facts, "sha256": hashes}, SEAL))
 
 
 def image_facts(prepared: Prepared, source: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,8 @@ from frugalseg.data.readers import case_name, is_image, read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
-from frugalseg.files import read_json_object
 from frugalseg.geometry import TOLERANCE_MM
-from frugalseg.jobs.predict import RECORD
+from frugalseg.jobs.predict import RECORD, read_record
 from frugalseg.jobs.show import bar
 from frugalseg.report import EvaluationPart, PictureCase, write_report
 
@@ -107,9 +105,7 @@ def report(
     out: Path,
 ) -> None:
     """Write report.html: scores, the worst, median and best case, and the run that made the predictions."""
-    record: dict[str, Any] = {}
-    if (predictions / RECORD).exists():
-        record = read_json_object(predictions / RECORD)
+    record = read_record(predictions)
     pictures = []
     for title, score in summary.examples.items():
         files = record.get("cases", {}).get(score.case) or []
@@ -122,7 +118,8 @@ def report(
             pictures.append(PictureCase(score.case, title, dice, *files_of, unknown))
     run = Path(str(record["run"])) if "run" in record else None
     source = next(iter(labels.values())).parent
-    part = EvaluationPart(summary, rows, pictures, scheme, f"{source.parent.name}/{source.name}")
+    transductive = bool(record.get("transductive"))
+    part = EvaluationPart(summary, rows, pictures, scheme, f"{source.parent.name}/{source.name}", transductive)
     write_report(out / "report.html", run if run is not None and run.is_dir() else None, part)
 
 
@@ -176,9 +173,8 @@ def find_scheme(predictions: Path, data: Path | None) -> LabelScheme:
     """
     if data is not None:
         return read_manifest(data).scheme
-    record = predictions / RECORD
-    if record.exists():
-        return LabelScheme.from_json(read_json_object(record).get("scheme") or {}, str(record))
+    if record := read_record(predictions):
+        return LabelScheme.from_json(record.get("scheme") or {}, str(predictions / RECORD))
     raise UserError(
         f"has no {RECORD}, so the labels' meaning is unknown; give the data set instead of its label folder",
         predictions,

@@ -35,6 +35,7 @@ def describe(device: str) -> dict[str, Any]:
         "numpy": np.__version__,
         "system": platform.system(),
         "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
     }

@@ -13,11 +13,14 @@ from frugalseg.config.schema import Config
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, read_json_object
+from frugalseg.formats import require_version
 from frugalseg.inference.window import probabilities, with_flips
 from frugalseg.jobs.build import build, deployed_weights, from_facts
+from frugalseg.jobs.show import say
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.training.plan import Plan
-from frugalseg.training.state import BEST, LAST, load_weights, verify
+from frugalseg.training.seal import FORMAT_VERSION, find_intact
+from frugalseg.training.state import BEST, LAST, load_weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Model:
     folder: Path
     sha256: str
     step: int
+    transductive: bool
 
     def predict(self, windows: Tensor, flips: bool) -> Tensor:
         """Return probabilities (n, R x K, x, y, z) of windows (n, C, x, y, z), averaged over flips if asked."""
@@ -60,12 +64,16 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     if not run.is_dir():
         raise UserError("is not a folder; expected one that `frugalseg train --out` made", run)
     names = [checkpoint] if checkpoint else [BEST, LAST]
-    folder = next((run / name for name in names if (run / name / "model.json").exists()), None)
-    if folder is None:
+    found = next((item for name in names if (item := find_intact(run / name)) is not None), None)
+    if found is None:
         raise UserError(f"holds no checkpoint ({' or '.join(names)}); is it the folder of a training run?", run)
-    state = verify(folder)
+    folder = found.place
+    if found.problem is not None:
+        say(f"{found.problem}; the checkpoint before it (step {found.facts['step']}) is used")
+    facts = read_json_object(folder / "model.json")
+    require_version(facts, FORMAT_VERSION, folder / "model.json")
     try:
-        config, plan, channels, scheme = from_facts(read_json_object(folder / "model.json"))
+        config, plan, channels, scheme = from_facts(facts)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise DataError(f"does not describe a model ({type(error).__name__})", folder / "model.json") from error
     on = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,4 +90,14 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     network.load_state_dict(weights, strict=False)
     network.to(on).eval()
     sha256 = hash_file(folder / "model.safetensors")
-    return Model(network, config, plan, channels, scheme, folder, sha256, int(state["step"]))
+    return Model(
+        network,
+        config,
+        plan,
+        channels,
+        scheme,
+        folder,
+        sha256,
+        int(found.facts["step"]),
+        bool(facts.get("transductive")),
+    )

@@ -14,12 +14,14 @@ from frugalseg import __version__
 from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.readers import write_label, write_map
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import write_json
+from frugalseg.files import read_json_object, write_json
+from frugalseg.formats import require_version
 from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
 from frugalseg.inference.window import class_indices, sliding_window
 from frugalseg.jobs.model import Model, load_model
 from frugalseg.jobs.show import bar, say
 
+FORMAT_VERSION = 1
 RECORD = "predictions.json"
 
 
@@ -97,23 +99,24 @@ def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, ma
     return path
 
 
-def file_words(names: Sequence[str]) -> list[str]:
-    """Return a word for each name that may stand in a file's name, no two alike even where case does not count."""
-    words: list[str] = []
-    for name in names:
-        safe = word = "".join(letter if letter.isalnum() else "-" for letter in name)
-        number = 1
-        while word.lower() in (other.lower() for other in words):
-            number += 1
-            word = f"{safe}-{number}"
-        words.append(word)
-    return words
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what predictions.json in `folder` holds; an empty object if there is none.
+
+    Raises:
+        DataError: It is malformed or of a newer format.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return {}
+    facts = read_json_object(path)
+    require_version(facts, FORMAT_VERSION, path)
+    return facts
 
 
 def record(model: Model, run: Path, inputs: Sequence[PredictionInput], flips: bool) -> dict[str, Any]:
     """Return what predictions.json holds: which model made which case from which files."""
     return {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "frugalseg": __version__,
         "run": str(run.resolve()),
         "method": model.config.method,
@@ -121,6 +124,7 @@ def record(model: Model, run: Path, inputs: Sequence[PredictionInput], flips: bo
         "step": model.step,
         "model_sha256": model.sha256,
         "flips": flips,
+        "transductive": model.transductive,
         "scheme": model.scheme.to_json(),
         "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
     }

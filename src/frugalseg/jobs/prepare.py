@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from frugalseg.data.lock import test_lock
 from frugalseg.data.manifest import Manifest, read_manifest, require_files
 from frugalseg.data.prepare import prepare as prepare_cases
 from frugalseg.data.preprocess import PreprocessSettings
@@ -40,6 +41,7 @@ def prepared(
     workers: int | None = None,
 ) -> list[StoredCase]:
     """Prepare all training cases; of their labels only the `readable` ones. Says where and how much."""
+    test_lock(manifest, readable)
     root = store or default_store()
     made = 0
     with bar("preparing", len(manifest.training)) as advance:

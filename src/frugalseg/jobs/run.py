@@ -13,14 +13,16 @@ from typing import Any
 import torch
 
 from frugalseg.config import Config
-from frugalseg.config.load import save_config
 from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.patches import Samples
 from frugalseg.data.store import StoredCase
-from frugalseg.files import hash_value, read_json_object, write_json, write_text
+from frugalseg.errors import DataError
+from frugalseg.files import remove_temporary
+from frugalseg.formats import RUN_FORMAT, NewerFormat, read_sealed
 from frugalseg.jobs import build as building
-from frugalseg.jobs.machine import default_workers, describe, peak_memory_bytes
+from frugalseg.jobs.machine import default_workers, peak_memory_bytes
+from frugalseg.jobs.record import RECORD, settings_hash, update_record, write_record
 from frugalseg.jobs.show import TrainingBar, say, shown
 from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
@@ -35,8 +37,9 @@ from frugalseg.training.loop import Loop, warm_up
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.plan import Plan
 from frugalseg.training.processes import Processes
+from frugalseg.training.seal import BEST, LAST, find_intact, put_back
 from frugalseg.training.settings import DEFAULT_MINUTES
-from frugalseg.training.state import BEST, LAST, TrainingState, previous, read_checkpoint, save_checkpoint
+from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
 from frugalseg.training.total import Objectives
 
@@ -83,6 +86,7 @@ class Run:
         self.cases, held = list(cases[:count]), list(cases[count:])
         self.validation = Validation(held, config, plan, manifest.scheme) if held else None
         self.best = Best()
+        self.looked = 0
         self.processes = processes or Processes(make_fabric(plan.device, plan.precision))
         self.fabric = self.processes.fabric
 
@@ -143,8 +147,9 @@ class Run:
         """Write RUN/last or RUN/best."""
         facts: dict[str, Any] = {
             "steps": self.plan.steps,
-            "config_sha256": hash_value(self.config.model_dump(mode="json")),
+            "config_sha256": settings_hash(self.config),
             "best": self.best.to_json(),
+            "looked": self.looked,
         }
         save_checkpoint(
             self.folder / name,
@@ -152,7 +157,10 @@ class Run:
             building.deployed_weights(network),
             optimiser,
             step,
-            building.model_facts(self.config, self.plan, self.manifest.channels, self.manifest.scheme),
+            {
+                **building.model_facts(self.config, self.plan, self.manifest.channels, self.manifest.scheme),
+                "transductive": self.split.transductive,
+            },
             facts,
             average.weights if average is not None else None,
         )
@@ -181,82 +189,143 @@ class Run:
 
     def record(self) -> None:
         """Write what was decided, before the first step."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "config.yaml", save_config(self.config))
-        write_json(self.folder / "split.json", self.split.to_json())
-        facts = {
-            "format_version": 1,
-            "method": self.config.method,
-            "seed": self.config.training.seed,
-            "data": {
-                "folder": str(self.manifest.folder.resolve()),
-                "name": self.manifest.name,
-                "licence": self.manifest.licence,
-                "channels": list(self.manifest.channels),
-                "sha256": hash_value([case.key for case in self.cases]),
-            },
-            "checkpoint_rule": self.checkpoint_rule,
-            "machine": describe(self.plan.device),
-        }
-        write_json(self.folder / "run.json", facts)
-        write_json(self.folder / "plan.json", self.plan.to_json())
+        held = self.validation.cases if self.validation is not None else ()
+        cases = [*self.cases, *held]
+        rule = self.checkpoint_rule
+        write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule)
 
     def fit(self) -> TrainResult:
-        """Train from the last checkpoint, or from the start, to the end."""
+        """Train from the last checkpoint, or from the start, to the end.
+
+        Raises:
+            DataError: No checkpoint is intact, or something cannot be written.
+            TrainingError: A loss is not a number.
+        """
         if self.processes.first:
-            for stale in (*self.folder.glob(f".{LAST}-*"), *self.folder.glob(f".{BEST}-*")):
-                shutil.rmtree(stale, ignore_errors=True)
+            self.tidy()
+        self.processes.wait()
         checkpoint = read_checkpoint(self.folder / LAST)
         first = checkpoint.step if checkpoint is not None else 0
         self.processes.require_same(first, "the last checkpoint")
-        if first >= self.plan.steps:
-            say(f"{self.folder}: finished ({first} steps)")
-            return TrainResult(self.folder, first, self.plan.steps, None)
-        self.announce()
         network = self.network()
         loop = self.loop(network)
         if checkpoint is not None:
             self.go_on(network, loop, checkpoint)
+        if self.is_finished(loop, first):
+            say(f"{self.folder}: finished ({first} steps)")
+            if self.processes.first and not self.is_closed(first):
+                self.finish(first, first, 0.0, None)
+            return TrainResult(self.folder, first, self.plan.steps, None)
+        if checkpoint is not None:
+            say(f"going on from step {first}")
+        self.announce()
         workers = self.config.training.workers
         if workers is None:
             workers = default_workers(self.config.training.devices)
         samples = self.batches(network, first, self.plan.steps, workers)
         started = time.monotonic()
-        with ExitStack() as stack:
-            stop = stack.enter_context(StopRequest())
-            if self.processes.first:
-                loop.log = stack.enter_context(Log(self.folder, loop.columns(), first))
-                if self.validation is not None:
-                    looks = CsvLog(self.folder / "validation.csv", self.validation.columns, first)
-                    loop.validate = lambda step: self.validate(network, loop, looks, step)
-                if shown():
-                    loop.progress = stack.enter_context(TrainingBar(self.plan.steps, first, loop.structures))
-            step = loop.run(samples, first, stop)
+        try:
+            step, signal = self.train(network, loop, samples, first)
+        except OSError as error:
+            raise DataError(
+                f"its logs cannot be written ({error.strerror or error}); the last checkpoint is intact, make room "
+                "and --resume",
+                self.folder,
+            ) from error
+        if self.is_finished(loop, step):
+            signal = None  # it came too late to stop anything
+        signal = self.processes.tell(signal)
         if self.processes.first:
-            self.finish(step, first, time.monotonic() - started, stop.signal)
-        return TrainResult(self.folder, step, self.plan.steps, stop.signal)
+            self.finish(step, first, time.monotonic() - started, signal)
+        return TrainResult(self.folder, step, self.plan.steps, signal)
+
+    def train(self, network: MultiTaskNetwork, loop: Loop, samples: Any, first: int) -> tuple[int, int | None]:
+        """Run the loop with its logs; return the steps taken in all, and the signal that stopped it if one did."""
+        with ExitStack() as opened:
+            stop = opened.enter_context(StopRequest())
+            if self.processes.first:
+                self.open_logs(opened, network, loop, first, stop)
+            return loop.run(samples, first, stop), stop.signal
+
+    def open_logs(
+        self, opened: ExitStack, network: MultiTaskNetwork, loop: Loop, first: int, stop: StopRequest
+    ) -> None:
+        """Give the first process's loop its logs, its looks at the validation cases, and its bar."""
+        loop.log = opened.enter_context(Log(self.folder, loop.columns(), first))
+        if not loop.log.complete:
+            say(
+                f"{self.folder / 'metrics.csv'}: rows of steps before {first} are lost; the weights are not touched"
+            )
+        if self.validation is not None:
+            looks = CsvLog(self.folder / "validation.csv", self.validation.columns, self.looked)
+            opened.callback(looks.close)
+            loop.validate = lambda step: self.validate(network, loop, looks, step, stop)
+        if shown():
+            loop.progress = opened.enter_context(TrainingBar(self.plan.steps, first, loop.structures))
+
+    def tidy(self) -> None:
+        """Remove what a killed process left half-written. Only under the folder's lock."""
+        for stale in (*self.folder.glob(f".{LAST}-*"), *self.folder.glob(f".{BEST}-*")):
+            shutil.rmtree(stale, ignore_errors=True)
+        remove_temporary(self.folder)
 
     def go_on(self, network: MultiTaskNetwork, loop: Loop, checkpoint: TrainingState) -> None:
         """Take up the state of a checkpoint."""
-        if "fallback" in checkpoint.facts:
-            say(f"{checkpoint.facts['fallback']}; going on from {previous(self.folder / LAST)}")
+        facts = checkpoint.facts
+        if facts["config_sha256"] != settings_hash(self.config):
+            raise DataError("belongs to a run with other settings; was it copied here?", self.folder / LAST)
+        if "fallback" in facts:
+            say(facts["fallback"])
         network.load_state_dict(checkpoint.model)
-        loop.optimiser.load_state_dict(checkpoint.optimiser)
+        load_optimiser(loop.optimiser, checkpoint.optimiser)
         if loop.average is not None and checkpoint.average is not None:
             loop.average.load(checkpoint.average)
-        self.best = Best(int(checkpoint.facts["best"]["step"]), float(checkpoint.facts["best"]["dice"]))
-        say(f"going on from step {checkpoint.step}")
+        self.best = Best.from_json(facts["best"])
+        self.looked = loop.looked = int(facts["looked"])
+        if self.validation is not None and self.processes.first:
+            self.best = self.still_best(self.best)
 
-    def validate(self, network: MultiTaskNetwork, loop: Loop, looks: CsvLog, step: int) -> None:
-        """Score the validation cases and keep the checkpoint if it is the best one so far."""
+    def still_best(self, best: Best) -> Best:
+        """Return the best look whose checkpoint is still there, with that checkpoint in RUN/best.
+
+        A checkpoint newer than the last one is left alone: its look is done again, and writes it again.
+        """
+        folder = self.folder / BEST
+        if best.step == 0:
+            return best
+        try:
+            found = find_intact(folder)
+        except NewerFormat:
+            raise
+        except DataError:
+            found = None
+        if found is not None and found.problem is not None:
+            say(put_back(found, folder))
+        if found is not None and int(found.facts["step"]) >= best.step:
+            return best
+        kept = Best() if found is None else Best.from_json(found.facts["best"])
+        how = f"the one of step {kept.step} counts as the best" if kept.step else "looks from here on choose anew"
+        say(f"{folder}: no intact checkpoint of step {best.step} is left; {how}")
+        return kept
+
+    def validate(self, network: MultiTaskNetwork, loop: Loop, looks: CsvLog, step: int, stop: StopRequest) -> bool:
+        """Score the validation cases and keep the checkpoint if it is the best one so far.
+
+        Returns:
+            False if a request to stop cut it off; nothing is written then.
+        """
         assert self.validation is not None
         with loop.average.in_place(network) if loop.average is not None else nullcontext():
-            scores = self.validation.look(network)
+            scores = self.validation.look(network, lambda: stop.signal is not None)
+        if scores is None:
+            return False
         looks.write(step, scores)
         looks.flush()
+        self.looked = step
         if scores["dice"] > self.best.dice:
             self.best = Best(step, scores["dice"])
             self.save(BEST, network, loop.optimiser, loop.average, step)
+        return True
 
     def announce(self) -> None:
         """Say what is about to be trained."""
@@ -272,10 +341,18 @@ class Run:
             if name in plan.reasons:
                 say(f"{name}: {plan.reasons[name]}")
 
+    def is_finished(self, loop: Loop, step: int) -> bool:
+        """Whether nothing is left to do: every step is taken, and the last look, if there are looks."""
+        return step >= self.plan.steps and not (self.validation is not None and loop.look_due(step))
+
+    def is_closed(self, step: int) -> bool:
+        """Whether the record and the report tell that the run is finished; a kill may have come between."""
+        spent = read_sealed(self.folder / RECORD, RUN_FORMAT)["spent"]
+        return bool(spent) and spent[-1]["to"] == step and (self.folder / "report.html").exists()
+
     def finish(self, step: int, first: int, seconds: float, signal: int | None) -> None:
         """Record time and memory, and say how it ended."""
-        facts = read_json_object(self.folder / "run.json")
-        spent = facts.setdefault("spent", [])
+        spent = list(read_sealed(self.folder / RECORD, RUN_FORMAT)["spent"])
         spent.append(
             {
                 "from": first,
@@ -285,9 +362,7 @@ class Run:
                 "processes": self.processes.world,
             }
         )
-        if self.validation is not None:
-            facts["best"] = self.best.to_json()
-        write_json(self.folder / "run.json", facts)
+        update_record(self.folder, {"spent": spent, "best": self.best.to_json() if self.validation else None})
         write_report(self.folder / "report.html", self.folder, None)
         if signal is not None:
             say(f"stopped by signal {signal} after step {step} of {self.plan.steps}; --resume goes on")

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from frugalseg.config import Config, load_config
-from frugalseg.config.load import parse_yaml
 from frugalseg.data.budget import Split, make_split, read_names
-from frugalseg.data.manifest import Manifest, read_manifest, require_files
+from frugalseg.data.manifest import Manifest, read_manifest, require_files, with_test_images
 from frugalseg.data.store import StoredCase
-from frugalseg.errors import ConfigError, UserError
-from frugalseg.files import hash_value, read_json_object, read_text
+from frugalseg.errors import UserError
+from frugalseg.files import hash_value
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import memory_bytes
 from frugalseg.jobs.prepare import prepared
+from frugalseg.jobs.record import (
+    has_begun,
+    other_conditions,
+    read_plan,
+    read_record,
+    same_data,
+    same_run,
+    settings_hash,
+)
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
+from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
+from frugalseg.training.lock import NAME as LOCK
+from frugalseg.training.lock import FolderLock
 from frugalseg.training.plan import Plan, choose_device, choose_precision, make_plan
 from frugalseg.training.processes import Processes
 
@@ -38,6 +50,7 @@ def train(
     resume: bool = False,
     store: Path | None = None,
     validation: int | str = 0,
+    transductive: bool = False,
 ) -> TrainResult:
     """Train a model.
 
@@ -55,6 +68,7 @@ def train(
         store: Where prepared cases are kept.
         validation: How many of the budget's labels choose the checkpoint instead of training, or "listed" for the
             cases that dataset.json lists under "validation".
+        transductive: Use the test cases' images as further unlabelled ones; recorded, and told in reports.
 
     With training.devices or training.nodes above 1 this command line is started again for every further process,
     which comes here too and leaves with the same result; only the first one writes and prints.
@@ -65,48 +79,80 @@ def train(
         ProcessError: Another process of a distributed run is gone.
     """
     config = load_config(recipe or method, [f"training.seed={seed}", *overrides])
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not resume)):
+    used = out.exists() and (not out.is_dir() or holds_something(out))
+    if used and not (resume and out.is_dir()):
         raise UserError("exists and is not empty; choose another --out, or --resume to go on with that run", out)
+    begun = used and has_begun(out)
     manifest = read_manifest(data)
     require_files(manifest)
+    if transductive:
+        manifest = with_test_images(manifest)
     named = read_names(labelled) if labelled is not None else None
     if named is not None and labels is not None:
         raise UserError("give --labels or --labelled, not both", "--labels")
     order_seed = config.training.seed if label_seed is None else label_seed
     split = make_split(manifest, labels, order_seed, named, validation)
-    begun = resume and (out / "plan.json").exists()
-    changed = require_same_run(out, config, split) if begun else None
-    plan = Plan.from_json(read_json_object(out / "plan.json")) if begun else None
+    facts = read_record(out) if begun else None
+    if begun:
+        config = same_run(out, config, split)
+    plan = read_plan(out) if begun else None
+    if plan is not None and plan.device == "cuda" and choose_device("auto")[0] != "cuda":
+        raise UserError("the run began on a GPU, and none can be used here; start a new run, or go on there", out)
     training = config.training
     require_enough(config.sampling, training.devices * training.nodes)
     device = plan.device if plan else choose_device(training.device)[0]
     precision = plan.precision if plan else choose_precision(training.precision, device)[0]
-    # Further processes start here: until then nothing is written, and nothing is printed but errors.
-    with Processes(make_fabric(device, precision, training.devices, training.nodes)) as processes:
+    fabric = make_fabric(device, precision, training.devices, training.nodes)
+    with ExitStack() as held:
+        # Further processes start here: until then nothing is written, and nothing is printed but errors.
+        processes = held.enter_context(Processes(fabric))
         if not processes.first:
             mute()
-        processes.require_same(hash_value([begun, config.model_dump(mode="json"), split.to_json()]), "the run")
-        if changed is not None:
-            say(changed)
+        elif used:
+            lock(held, out, begun)
+        processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         cases = order(prepared_once(processes, manifest, split, store, config), split)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
-        if plan is None:
-            config, plan = first_plan(config, manifest, cases, split)
+        threads = None
+        if facts is not None and plan is not None:
+            same_data(facts, out, cases)
+            threads = int(facts["machine"]["threads"]) if training.deterministic else None
+            if (line := other_conditions(facts, config, plan, threads)) is not None:
+                say(line)
         else:
-            config, _ = with_chunks(config, plan, len(manifest.channels))
+            config, plan = first_plan(config, manifest, cases, split)
         # Chosen from the first process's machine, should the machines differ.
         chosen = processes.tell([config.model_dump(mode="json"), plan.to_json()])
         config, plan = Config.model_validate(chosen[0]), Plan.from_json(chosen[1])
+        held.enter_context(arithmetic(training.deterministic, plan.device, threads))
         run = Run(out, config, plan, manifest, split, cases, processes)
         if not begun:
             if plan.steps == 0:
                 run = Run(out, config, run.with_length(), manifest, split, cases, processes)
             if processes.first:
+                if not used:
+                    lock(held, out, begun)
                 run.record()
         processes.wait()
         return run.fit()
+
+
+def lock(held: ExitStack, out: Path, begun: bool) -> None:
+    """Take the folder's lock, until `held` ends, and make sure that nobody else had it since it was looked at.
+
+    Raises:
+        UserError: Another run has it, or had it meanwhile.
+    """
+    held.enter_context(FolderLock(out))
+    if has_begun(out) != begun:
+        raise UserError("another run was started in it meanwhile; choose another --out", out)
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether a folder holds more than a lock that nobody holds any more."""
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def prepared_once(
@@ -167,26 +213,3 @@ def with_chunks(config: Config, plan: Plan, channels: int) -> tuple[Config, Plan
     if plan.device == "cpu":
         memory //= devices
     return building.with_chunks(config, plan, channels, memory, devices * nodes)
-
-
-def require_same_run(out: Path, config: Config, split: Split) -> str | None:
-    """Refuse to go on with a run under other settings or labels. Return what to say if the processes are others.
-
-    Raises:
-        ConfigError: Names the first setting that differs.
-    """
-    content = parse_yaml(read_text(out / "config.yaml"), out / "config.yaml")
-    before = Config.model_validate(content).model_dump(mode="json")
-    now = config.model_dump(mode="json")
-    counts = [settings["training"].pop("devices") * settings["training"].pop("nodes") for settings in (before, now)]
-    for key in now:
-        if before[key] != now[key]:
-            raise ConfigError(f"the run in this folder was started with another {key!r}; repeat its command", out)
-    if Split.from_json(read_json_object(out / "split.json"), out / "split.json") != split:
-        raise ConfigError("the run in this folder reads other labels; repeat its command", out)
-    if counts[0] != counts[1]:
-        return (
-            f"the run was started with {counts[0]} processes and goes on with {counts[1]}: the same samples in "
-            "every step, but sums in another order, so weights agree within rounding and not bit for bit"
-        )
-    return None

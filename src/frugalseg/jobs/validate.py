@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,15 @@ class Best:
         """Return plain values."""
         return {"step": self.step, "dice": self.dice}
 
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Best:
+        """Read what `to_json` wrote."""
+        return Best(int(value["step"]), float(value["dice"]))
+
+
+class CutOff(Exception):
+    """A look that is not worth waiting for any more."""
+
 
 class Validation:
     """Scores the network on whole validation volumes, on their prepared grids.
@@ -54,14 +63,23 @@ class Validation:
         """Names of what a look returns."""
         return ["dice", *(f"dice.{name}" for name in self.scheme.structures)]
 
-    def look(self, network: MultiTaskNetwork) -> dict[str, float]:
+    def look(
+        self, network: MultiTaskNetwork, cut_off: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
         """Return the mean Dice over cases of each case's mean over its structures, and each structure's mean.
 
         A structure that is in neither truth nor prediction does not count, nor one that was not annotated; missed
         or spurious ones count 0. Ignored voxels are in neither.
+
+        Args:
+            network: In evaluation mode afterwards.
+            cut_off: Asked before each batch of windows; once it is true the look ends and returns None.
         """
         network.eval()
-        scores = np.array([self._case(network, case) for case in self.cases])
+        try:
+            scores = np.array([self._case(network, case, cut_off) for case in self.cases])
+        except CutOff:
+            return None
         per_case = [row[np.isfinite(row)].mean() for row in scores if np.isfinite(row).any()]
         result = {"dice": float(np.mean(per_case)) if per_case else 0.0}
         for name, column in zip(self.scheme.structures, scores.T, strict=True):
@@ -69,13 +87,15 @@ class Validation:
             result[f"dice.{name}"] = float(known.mean()) if len(known) else NOTHING_THERE
         return result
 
-    def _case(self, network: MultiTaskNetwork, case: StoredCase) -> list[float]:
+    def _case(self, network: MultiTaskNetwork, case: StoredCase, cut_off: Callable[[], bool]) -> list[float]:
         assert case.label is not None
         image = torch.from_numpy(np.asarray(self._arrays.open(case.image)[:], np.float32))
         truth: NDArray[np.uint8] = np.asarray(self._arrays.open(case.label)[:])
         groups, classes = self.scheme.groups, self.scheme.classes
 
         def predict(windows: Tensor) -> Tensor:
+            if cut_off():
+                raise CutOff
             with torch.autocast(self.plan.device, torch.bfloat16, enabled=self.plan.precision == "bf16"):
                 logits = network.segment(windows.to(self.plan.device))
             return probabilities(logits, groups, classes)

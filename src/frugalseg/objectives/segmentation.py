@@ -98,7 +98,7 @@ def soft_dice_loss(
         counts = known[:, :, first:]
         if batch:
             counts = (all_sum((counts * with_weight[:, :, None]).sum(dim=0)) > 0).to(p.dtype)
-        # Not masked_mean: that is for means over samples, which other processes have some of.
+        # A mean over classes: `masked_mean` is for samples, which other processes have more of.
         loss = 1 - (scores * counts).sum(dim=-1) / counts.sum(dim=-1).clamp(min=1)
     if batch:
         return loss * (all_sum(weight.sum(dim=(0, 2, 3, 4))) > 0)

@@ -25,13 +25,17 @@ CROP_RULE = (
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """An evaluation, and the cases to show. `truth` says where the labels came from."""
+    """An evaluation, and the cases to show. `truth` says where the labels came from.
+
+    `transductive`: the model trained on the images of its test cases.
+    """
 
     summary: Summary
     rows: Sequence[CaseRow]
     pictures: Sequence[PictureCase]
     scheme: LabelScheme
     truth: str
+    transductive: bool = False
 
 
 def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None) -> None:

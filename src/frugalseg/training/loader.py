@@ -13,12 +13,16 @@ from frugalseg.data.patches import Sample, Samples, SamplingSettings
 from frugalseg.errors import UserError
 from frugalseg.objectives import Batch
 from frugalseg.objectives.across import Share
+from frugalseg.training.stop import ignore_signals
 
 ALONE = Share(0, 1)
 
 
-class _Numbered(Dataset[Sample]):
-    """The samples of a run from `first` to `stop`, by position."""
+class _Numbered(Dataset[Sample | UserError]):
+    """The samples of a run from `first` to `stop`, by position; an error is returned, to be raised later.
+
+    Raised in a worker it would come back with the worker's traceback as its text.
+    """
 
     def __init__(self, samples: Samples, first: int, stop: int) -> None:
         self.samples, self.first, self.stop = samples, first, stop
@@ -26,8 +30,11 @@ class _Numbered(Dataset[Sample]):
     def __len__(self) -> int:
         return self.stop - self.first
 
-    def __getitem__(self, position: int) -> Sample:
-        return self.samples[self.first + position]
+    def __getitem__(self, position: int) -> Sample | UserError:
+        try:
+            return self.samples[self.first + position]
+        except UserError as error:
+            return error
 
 
 class Collate:
@@ -36,8 +43,13 @@ class Collate:
     def __init__(self, segmented: int) -> None:
         self.segmented = segmented
 
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Return the batch, still on the CPU."""
+    def __call__(self, items: Sequence[Sample | UserError]) -> Batch | UserError:
+        """Return the batch, still on the CPU, or the first error."""
+        samples: list[Sample] = []
+        for item in items:
+            if isinstance(item, UserError):
+                return item
+            samples.append(item)
         extra = {
             name: torch.from_numpy(np.stack([sample.extra[name] for sample in samples]))
             for name in samples[0].extra
@@ -104,6 +116,9 @@ def batches(
 
     The samples of a step are the same on any number of processes, which take turns: labelled ones are spread
     first, then unlabelled ones, so that the processes' counts differ by one at most.
+
+    Raises:
+        DataError: A stored case cannot be read.
     """
     size = samples.per_step
     loader = DataLoader(
@@ -115,8 +130,11 @@ def batches(
         prefetch_factor=4 if workers else None,
         # The iterator draws a seed for its workers; from a generator of its own, not from the global one.
         generator=torch.Generator().manual_seed(0),
+        worker_init_fn=ignore_signals,
     )
     for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
         yield to_device(batch, device)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -17,18 +19,24 @@ TENSORBOARD_EVERY = 10
 
 
 class CsvLog:
-    """A CSV file that grows by one row a step. Rows after the step that training goes on from are dropped."""
+    """A CSV file that grows by a row a step. Rows after the step that training goes on from are dropped.
+
+    `kept` are the steps of the rows that were there before.
+    """
 
     def __init__(self, path: Path, columns: list[str], after: int) -> None:
         self.columns = ["step", *columns]
-        kept = ",".join(self.columns) + "\n"
+        lines = [",".join(self.columns) + "\n"]
+        self.kept: list[int] = []
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as old:
+            # A damaged byte must not stop a run whose checkpoint is intact; the row it is in shows it.
+            with path.open(newline="", encoding="utf-8", errors="replace") as old:
                 for line in old:
                     number = line.split(",", 1)[0]
-                    if number.isdigit() and int(number) <= after and line.endswith("\n"):
-                        kept += line
-        write_text(path, kept)
+                    if re.fullmatch("[0-9]{1,18}", number) and int(number) <= after and line.endswith("\n"):
+                        self.kept.append(int(number))
+                        lines.append(line)
+        write_text(path, "".join(lines))
         self._file: TextIO = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
 
@@ -38,8 +46,9 @@ class CsvLog:
         self._writer.writerow([step, *("" if math.isnan(cell) else f"{cell:.7g}" for cell in cells)])
 
     def flush(self) -> None:
-        """Hand the rows so far to the system."""
+        """Put the rows so far on the disk: a checkpoint may not be newer than its rows."""
         self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
@@ -47,10 +56,11 @@ class CsvLog:
 
 
 class Log:
-    """All logs of a run."""
+    """All logs of a run. `complete`: metrics.csv has the row of every step up to `after`."""
 
     def __init__(self, folder: Path, columns: list[str], after: int, tensorboard: bool = True) -> None:
         self.metrics = CsvLog(folder / "metrics.csv", columns, after)
+        self.complete = self.metrics.kept == list(range(1, after + 1))
         self.timing = CsvLog(folder / "timing.csv", ["seconds", "waiting"], after)
         self._board: Any = None
         if tensorboard:
@@ -68,7 +78,7 @@ class Log:
                     self._board.add_scalar(name.replace(".", "/", 1), value, step)
 
     def flush(self) -> None:
-        """Hand everything to the system."""
+        """Put everything on the disk."""
         self.metrics.flush()
         self.timing.flush()
         if self._board is not None:
@@ -77,8 +87,12 @@ class Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:
+                raise  # otherwise the first error says more
 
     def close(self) -> None:
         """Close all files."""

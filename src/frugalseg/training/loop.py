@@ -47,7 +47,9 @@ class Progress(Protocol):
 class Loop:
     """Everything a run of the loop needs.
 
-    `save` writes a checkpoint of the given step; `validate` is called every `validate_every` steps.
+    `save` writes a checkpoint of the given step. `validate` looks at the validation cases every `validate_every`
+    steps and returns False if it was cut off by a request to stop; `looked` is the last step it was finished at. A
+    checkpoint between a step and its look is possible: whoever goes on from it looks first.
     """
 
     fabric: Fabric
@@ -62,7 +64,8 @@ class Loop:
     log: Log | None
     save: Callable[[int], None]
     average: WeightAverage | None = None
-    validate: Callable[[int], None] | None = None
+    validate: Callable[[int], bool] | None = None
+    looked: int = 0
     progress: Progress | None = None
 
     def run(self, batches: Iterable[Batch], first: int, stop: StopRequest) -> int:
@@ -73,8 +76,10 @@ class Loop:
         """
         self.network.train()
         saved = time.monotonic()
-        begun = time.perf_counter()
         step = first
+        if self._look(step, stop):
+            self._save(step)
+        begun = time.perf_counter()
         for batch in batches:
             waited = time.perf_counter() - begun
             values = self.step(step, batch)
@@ -84,15 +89,11 @@ class Loop:
                 self.log.write(step, values, now - begun, waited)
             if self.progress is not None:
                 self.progress.update(step, values)
-            if self.validate is not None and (step % self.settings.validate_every == 0 or step == self.steps):
-                self.validate(step)
-                self.network.train()
+            self._look(step, stop)
             self._agree(stop)
             due = time.monotonic() - saved >= self.settings.checkpoint_seconds
             if due or step == self.steps or stop.signal is not None:
-                if self.log is not None:
-                    self.log.flush()
-                self.save(step)
+                self._save(step)
                 saved = time.monotonic()
             if stop.signal is not None:
                 break
@@ -110,6 +111,27 @@ class Loop:
             number = torch.tensor(stop.signal or 0, device=self.fabric.device)
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
             stop.signal = int(number) or None
+
+    def look_due(self, step: int) -> bool:
+        """Whether the validation cases, if there are any, are to be looked at after `step` and have not been."""
+        due = step > 0 and (step % self.settings.validate_every == 0 or step == self.steps)
+        return due and self.looked != step
+
+    def _look(self, step: int, stop: StopRequest) -> bool:
+        """Look at the validation cases if that is due; return whether that was done."""
+        if self.validate is None or not self.look_due(step) or stop.signal is not None:
+            return False
+        done = self.validate(step)
+        if done:
+            self.looked = step
+        self.network.train()
+        return done
+
+    def _save(self, step: int) -> None:
+        """Write a checkpoint, after the rows that belong to it."""
+        if self.log is not None:
+            self.log.flush()
+        self.save(step)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Take optimiser step number `step` (from 0) and return what is logged of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import torch
 
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
+from frugalseg.formats import PLAN_FORMAT, require_version
 from frugalseg.networks.multitask import NetworkSettings
 
 Triple = tuple[int, int, int]
@@ -40,11 +42,16 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"format_version": 1, **asdict(self)}
+        return {"format_version": PLAN_FORMAT, **asdict(self)}
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Plan:
-        """Read what `to_json` wrote."""
+    def from_json(value: dict[str, Any], where: Path = Path("plan.json")) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: It is of a newer format; `where` is named.
+        """
+        require_version(value, PLAN_FORMAT, where)
         return Plan(
             crop=triple(value["crop"]),
             strides=tuple(triple(stride) for stride in value["strides"]),

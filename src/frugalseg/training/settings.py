@@ -46,6 +46,9 @@ class TrainingSettings(Settings):
     """Processes on each machine, one a GPU if there are GPUs; a step's samples are spread over all processes."""
     nodes: Annotated[int, Field(ge=1)] = 1
     """Machines; see docs/distributed.md."""
+    deterministic: bool = False
+    """On a CPU: refuse operations that have no deterministic form, and keep to the number of threads that the run
+    began with when it goes on elsewhere. On a GPU: the deterministic forms where there are some."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights and of every sample."""
     workers: Annotated[int, Field(ge=0)] | None = None

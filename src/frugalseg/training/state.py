@@ -26,10 +26,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from frugalseg.errors import DataError
-from frugalseg.files import hash_file, hash_value, read_json_object, sync_folder, write_atomic, write_json
+from frugalseg.files import hash_file, sync_folder, write_atomic, write_json
+from frugalseg.formats import seal
+from frugalseg.training.seal import (
+    BEST,
+    FILES,
+    FORMAT_VERSION,
+    LAST,
+    SEAL,
+    Intact,
+    find_intact,
+    previous,
+    put_back,
+    verify,
+)
 
-FORMAT_VERSION = 1
-LAST, BEST = "last", "best"
+__all__ = [
+    "BEST",
+    "LAST",
+    "TrainingState",
+    "load_optimiser",
+    "load_weights",
+    "previous",
+    "read_checkpoint",
+    "save_checkpoint",
+    "verify",
+]
 _OPTIMISER = "optimiser."
 
 
@@ -84,23 +106,22 @@ def save_checkpoint(
         )
         write_json(temporary / "model.json", {"format_version": FORMAT_VERSION, **model_facts})
         write_atomic(temporary / "state.safetensors", lambda path: save_file({**rest, **tensors}, path))
-        names = ("model.safetensors", "model.json", "state.safetensors")
-        seal = {
+        facts_now = {
             "format_version": FORMAT_VERSION,
             "step": step,
             "averaged": average is not None,
             "optimiser_groups": groups,
             **facts,
-            "sha256": {name: hash_file(temporary / name) for name in names},
+            "sha256": {name: hash_file(temporary / name) for name in FILES},
         }
-        write_json(temporary / "state.json", {**seal, "seal": hash_value(seal)})
+        write_json(temporary / "state.json", seal(facts_now, SEAL))
         os.chmod(temporary, 0o755)
         _swap(temporary, folder)
         temporary = None
     except (OSError, SafetensorError, DataError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"the checkpoint of step {step} cannot be written ({reason}); the one before it is intact", folder
+            f"the checkpoint of step {step} cannot be written ({reason}); any before it is intact", folder
         ) from error
     finally:
         if temporary is not None:
@@ -108,50 +129,45 @@ def save_checkpoint(
 
 
 def read_checkpoint(folder: Path) -> TrainingState | None:
-    """Read the checkpoint in `folder`, or the one before it if that is damaged; None if there is none at all.
+    """Read the checkpoint in `folder`; None if there is none at all.
+
+    If it is damaged or missing the one before it takes its place, and `facts["fallback"]` says so.
 
     Raises:
-        DataError: There are checkpoints and none is intact.
+        DataError: There are checkpoints and none is intact, or one is of a newer format.
     """
-    problems = []
-    for place in (folder, previous(folder)):
-        if not place.is_dir():
-            continue
-        try:
-            facts = verify(place)
-            deployed = load_weights(place / "model.safetensors")
-            tensors = load_weights(place / "state.safetensors")
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        own = {name: t for name, t in tensors.items() if name.startswith(_OPTIMISER)}
-        model = deployed | {name: t for name, t in tensors.items() if name not in own}
-        if problems:
-            facts["fallback"] = problems[0]
-        optimiser = _unflatten(own, facts["optimiser_groups"])
-        average = deployed if facts["averaged"] else None
-        return TrainingState(int(facts["step"]), model, optimiser, facts, average)
-    if problems:
-        raise DataError(f"no intact checkpoint is left: {problems[0]}", folder)
-    return None
+    found = find_intact(folder)
+    if found is None:
+        return None
+    fallback = None
+    if found.problem is not None:
+        fallback = put_back(found, folder)
+        found = Intact(folder, found.facts, None)
+    deployed = load_weights(found.place / "model.safetensors")
+    tensors = load_weights(found.place / "state.safetensors")
+    own = {name: t for name, t in tensors.items() if name.startswith(_OPTIMISER)}
+    model = deployed | {name: t for name, t in tensors.items() if name not in own}
+    facts = dict(found.facts)
+    if fallback is not None:
+        facts["fallback"] = fallback
+    optimiser = _unflatten(own, facts["optimiser_groups"])
+    average = deployed if facts["averaged"] else None
+    return TrainingState(int(facts["step"]), model, optimiser, facts, average)
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Return the facts in state.json after checking every file against its hash.
+def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimiser its saved state, each tensor in the order in memory of the weight it belongs to.
 
-    Raises:
-        DataError: The checkpoint is incomplete, changed, or of a newer format.
+    The order is not saved. Without this the moments of a network kept in channels-last order would come back in the
+    ordinary one, and the optimiser's arithmetic would take another path than in an undisturbed run.
     """
-    facts = read_json_object(folder / "state.json")
-    version = facts.get("format_version")
-    if version != FORMAT_VERSION:
-        raise DataError(f"has format {version}, this version of frugalseg reads {FORMAT_VERSION}", folder)
-    if facts.pop("seal", None) != hash_value(facts):
-        raise DataError("is damaged: it does not have the hash that was written with it", folder / "state.json")
-    for name, value in facts.get("sha256", {}).items():
-        if hash_file(folder / name) != value:
-            raise DataError(f"is damaged: {name} does not have the hash that was written with it", folder)
-    return facts
+    optimiser.load_state_dict(state)
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            values = optimiser.state.get(parameter, {})
+            for name, value in values.items():
+                if torch.is_tensor(value) and value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -164,11 +180,6 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"cannot be read as safetensors ({error})", path) from error
-
-
-def previous(folder: Path) -> Path:
-    """Return where the checkpoint before the one in `folder` is kept."""
-    return folder.with_name(folder.name + ".previous")
 
 
 def _swap(new: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -30,4 +31,17 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.signal is None:
+            # Written past Python's buffers: a handler may interrupt a print.
+            os.write(2, b"stopping: the step is finished and saved; Ctrl-C again leaves at once\n")
         self.signal = number
+
+
+def ignore_signals(worker: int = 0) -> None:
+    """Let the main process alone decide when to stop: for loader workers, which get a terminal's Ctrl-C as well.
+
+    So does a batch system's SIGTERM to the whole group. A worker that died of it would end the run with an error
+    before it is saved. Workers leave when the loader tells them to, or when the main process is gone.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,27 @@
+"""`frugalseg info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def info(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file against the hash that was written with it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a run is: method, steps done, labels read, checkpoints, time, machine."""
+    import json
+
+    from frugalseg.jobs.info import info as job
+    from frugalseg.jobs.info import render
+
+    found = job(run, verify)
+    print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else render(found))
+    if not found.intact:
+        raise typer.Exit(2)

@@ -1,0 +1,222 @@
+"""What a run's folder says about the run: written before the first step, checked before every other one.
+
+`run.json` is written last and holds the hashes of the other files and of itself: without it the run has not begun,
+with it every file is as it was written or the run does not go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from frugalseg.config import Config
+from frugalseg.config.load import parse_yaml, save_config
+from frugalseg.data.budget import Split
+from frugalseg.data.manifest import Manifest
+from frugalseg.data.store import StoredCase
+from frugalseg.errors import ConfigError, DataError, UserError
+from frugalseg.files import hash_file, hash_value, read_json_object, read_text, write_json, write_text
+from frugalseg.formats import RUN_FORMAT, read_sealed, seal
+from frugalseg.jobs.machine import describe
+from frugalseg.objectives import CpcSettings
+from frugalseg.training.lock import NAME as LOCK
+from frugalseg.training.plan import Plan, choose_precision
+from frugalseg.training.seal import BEST, LAST, previous
+
+RECORD = "run.json"
+CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
+FILES = (CONFIG, PLAN, SPLIT)
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run was recorded in the folder.
+
+    Raises:
+        UserError: It holds a checkpoint without the record, or something that is not a run's.
+    """
+    if (folder / RECORD).exists():
+        return True
+    for name in (LAST, BEST):
+        for place in (folder / name, previous(folder / name)):
+            if place.exists():
+                raise DataError(
+                    f"is missing, but there is a checkpoint ({place.name}): restore it from a copy, or start "
+                    "the run anew in another folder",
+                    folder / RECORD,
+                )
+    ours = {*FILES, LOCK}
+    strange = [p.name for p in folder.iterdir() if p.name not in ours and not p.name.startswith(".tmp-")]
+    if strange:
+        raise UserError(f"holds no run to go on with, but {sorted(strange)[0]!r}; choose another --out", folder)
+    return False
+
+
+def write_record(
+    folder: Path,
+    config: Config,
+    plan: Plan,
+    split: Split,
+    manifest: Manifest,
+    cases: Sequence[StoredCase],
+    checkpoint_rule: str,
+) -> None:
+    """Write config.yaml, plan.json, split.json and, last, run.json.
+
+    Raises:
+        DataError: The folder cannot be written to.
+    """
+    write_text(folder / CONFIG, save_config(config))
+    write_json(folder / SPLIT, split.to_json())
+    write_json(folder / PLAN, plan.to_json())
+    keys = {case.name: case.key for case in cases}
+    facts = {
+        "format_version": RUN_FORMAT,
+        "method": config.method,
+        "seed": config.training.seed,
+        "deterministic": config.training.deterministic,
+        "transductive": split.transductive,
+        "data": {
+            "folder": str(manifest.folder.resolve()),
+            "name": manifest.name,
+            "licence": manifest.licence,
+            "channels": list(manifest.channels),
+            "sha256": hash_value(keys),
+            "cases": keys,
+        },
+        "checkpoint_rule": checkpoint_rule,
+        "machine": {**describe(plan.device), "precision": plan.precision, "processes": _processes(config)},
+        "files": {name: hash_file(folder / name) for name in FILES},
+        "spent": [],
+    }
+    write_json(folder / RECORD, seal(facts))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what run.json holds, after checking it and the files that it names against their hashes.
+
+    Raises:
+        DataError: A file is missing, damaged, changed, or of a newer format; says which.
+    """
+    facts = read_sealed(folder / RECORD, RUN_FORMAT)
+    for name in FILES:
+        if hash_file(folder / name) != facts["files"].get(name):
+            raise DataError(
+                f"is damaged or was changed after the run began (its hash is not the one in {RECORD}); restore it, "
+                "or start a new run in another folder",
+                folder / name,
+            )
+    return facts
+
+
+def update_record(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Set keys of run.json."""
+    write_json(folder / RECORD, seal({**read_sealed(folder / RECORD, RUN_FORMAT), **changes}))
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read plan.json."""
+    return Plan.from_json(read_json_object(folder / PLAN), folder / PLAN)
+
+
+def same_run(folder: Path, config: Config, split: Split) -> Config:
+    """Return the recorded configuration, with as many processes as `config` asks for.
+
+    Beside that `config` may leave open the patches that are encoded at a time.
+
+    Raises:
+        ConfigError: Names the first setting that differs, or the labels.
+    """
+    path = folder / CONFIG
+    try:
+        recorded = Config.model_validate(parse_yaml(read_text(path), path))
+    except ValidationError as error:
+        raise ConfigError("has settings that this version of frugalseg does not know", path) from error
+    before = _without_processes(recorded)
+    now = _without_processes(_with_chunks_of(recorded, config))
+    for key in now:
+        if before[key] != now[key]:
+            raise ConfigError(
+                f"the run in this folder was started with another {_differing(key, before[key], now[key])!r}; "
+                "repeat its command",
+                folder,
+            )
+    if Split.from_json(read_json_object(folder / SPLIT), folder / SPLIT) != split:
+        raise ConfigError("the run in this folder reads other labels; repeat its command", folder)
+    asked = {"devices": config.training.devices, "nodes": config.training.nodes}
+    return recorded.model_copy(update={"training": recorded.training.model_copy(update=asked)})
+
+
+def settings_hash(config: Config) -> str:
+    """Return the hash of every setting that a run's weights depend on beyond rounding."""
+    return hash_value(_without_processes(config))
+
+
+def same_data(facts: Mapping[str, Any], folder: Path, cases: Sequence[StoredCase]) -> None:
+    """Refuse to go on with data whose content changed.
+
+    Raises:
+        DataError: Names the first case that differs.
+    """
+    before: dict[str, str] = facts["data"]["cases"]
+    now = {case.name: case.key for case in cases}
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise DataError(
+            f"the image or label of case {changed[0]!r}{more} is not what the run began with; restore it, or start "
+            "a new run in another folder",
+            folder,
+        )
+
+
+def other_conditions(facts: Mapping[str, Any], config: Config, plan: Plan, threads: int | None) -> str | None:
+    """Return one line that names what differs from when the run began, or None.
+
+    Args:
+        facts: What run.json holds.
+        config: The run's configuration.
+        plan: The run's plan.
+        threads: The number of threads that will be set, None if it is left alone.
+    """
+    precision = choose_precision(config.training.precision, plan.device)[0]
+    now = {**describe(plan.device), "precision": precision, "processes": _processes(config)}
+    if threads is not None:
+        now["threads"] = threads
+    before = facts["machine"]
+    apart = [f"{key} {before.get(key)} (now {now[key]})" for key in now if before.get(key) != now[key]]
+    if not apart:
+        return None
+    return f"the run began with {', '.join(apart)}: it goes on, but not bit for bit as it would have where it began"
+
+
+def _with_chunks_of(recorded: Config, config: Config) -> Config:
+    """Take over how many patches are encoded at a time where the command leaves that to the machine's memory."""
+    tasks = dict(config.auxiliary)
+    for name, task in config.auxiliary.items():
+        other = recorded.auxiliary.get(name)
+        if isinstance(task, CpcSettings) and isinstance(other, CpcSettings) and task.chunk is None:
+            tasks[name] = task.model_copy(update={"chunk": other.chunk})
+    return config.model_copy(update={"auxiliary": tasks})
+
+
+def _differing(key: str, before: Any, now: Any) -> str:
+    """Return the dotted name of the first setting that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for inner in now:
+            if before.get(inner) != now[inner]:
+                return _differing(f"{key}.{inner}", before.get(inner), now[inner])
+    return key
+
+
+def _processes(config: Config) -> int:
+    return config.training.devices * config.training.nodes
+
+
+def _without_processes(config: Config) -> dict[str, Any]:
+    """Return the settings but for how many processes share the steps, which may change when a run goes on."""
+    settings = config.model_dump(mode="json")
+    del settings["training"]["devices"], settings["training"]["nodes"]
+    return settings

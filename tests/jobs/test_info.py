@@ -1,0 +1,100 @@
+"""`frugalseg info`: what a run is, quickly and without PyTorch, and which of its files are damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frugalseg.errors import DataError, UserError
+from frugalseg.jobs.info import info, render
+from frugalseg.training.lock import FolderLock
+from tests.faults.micro import STEPS, micro_data, micro_run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    micro_run(micro_data(folder / "data"), folder / "run", folder / "store")
+    return folder / "run"
+
+
+def test_it_says_what_the_run_is(run: Path) -> None:
+    found = info(run)
+    assert (found.method, found.seed, found.step, found.steps) == ("sscpcseg", 0, STEPS, STEPS)
+    assert found.labels_read == 3
+    assert (len(found.labelled), len(found.validation), found.unlabelled) == (2, 1, 1)
+    assert found.deterministic
+    assert not found.transductive
+    assert found.state == "finished"
+    assert {"torch", "numpy", "frugalseg", "python", "threads", "processor", "precision"} <= set(found.machine)
+    assert found.checks is None
+    text = render(found)
+    assert "labels read         3: the first 3 of 3 labelled cases" in text
+    assert f"steps               {STEPS} of {STEPS} (100 %)" in text
+    with FolderLock(run):
+        assert info(run).state.startswith(f"at work: process {os.getpid()} on ")
+
+
+def test_verify_names_every_damaged_file(run: Path) -> None:
+    whole = info(run, verify_files=True)
+    assert whole.intact
+    assert whole.checks is not None
+    assert set(whole.checks) >= {
+        "run.json",
+        "config.yaml",
+        "plan.json",
+        "split.json",
+        "last",
+        "last.previous",
+        "best",
+    }
+    places = {name: name for name in ("run.json", "config.yaml", "plan.json", "split.json")}
+    places |= {"last": "last/model.safetensors", "best": "best/state.json"}
+    for name, place in places.items():
+        path = run / place
+        good = path.read_bytes()
+        bad = bytearray(good)
+        bad[bad.rindex(b"e")] ^= 2
+        path.write_bytes(bytes(bad))
+        try:
+            found = info(run, verify_files=True)
+        except DataError:  # so damaged that nothing can be told
+            pass
+        else:
+            assert not found.intact
+            assert found.checks is not None
+            assert [key for key, text in found.checks.items() if text != "ok"] == [name]
+        path.write_bytes(good)
+
+
+def test_no_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no run\.json"):
+        info(tmp_path)
+
+
+def test_the_command_imports_no_torch_and_prints_json(run: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['frugalseg', 'info', sys.argv[1], '--json', '--verify']\n"
+        "from frugalseg.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'numpy', 'blosc2', 'nibabel'} & set(sys.modules), sorted(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["format_version"] == 1
+    assert value["step"] == STEPS
+    assert set(value["checks"].values()) == {"ok"}

@@ -56,9 +56,9 @@ def test_two_processes_take_the_steps_of_one(pool: Pool, places: Places, method:
     assert all(math.isfinite(value) for value in found.values[0].values())
 
 
-@pytest.mark.parametrize("more", [[], ["auxiliary.cpc.negatives_from=batch", "auxiliary.cpc.chunk=7"]])
-def test_negatives_come_from_the_images_of_both_processes(pool: Pool, places: Places, more: list[str]) -> None:
-    overrides = ["sampling.labelled=2", "sampling.unlabelled=1", "auxiliary.cpc.negatives=5", *more]
+def test_negatives_come_from_the_images_of_both_processes(pool: Pool, places: Places) -> None:
+    overrides = ["sampling.labelled=2", "sampling.unlabelled=1", "auxiliary.cpc.negatives=5"]
+    overrides += ["auxiliary.cpc.negatives_from=batch", "auxiliary.cpc.chunk=7"]
     compare(pool, places, "sscpcseg", overrides)
 
 

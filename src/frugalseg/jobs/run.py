@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
@@ -18,12 +17,12 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.patches import Samples
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
-from frugalseg.files import remove_temporary
-from frugalseg.formats import RUN_FORMAT, NewerFormat, read_sealed
+from frugalseg.formats import RUN_FORMAT, read_sealed
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import default_workers, peak_memory_bytes
 from frugalseg.jobs.record import RECORD, settings_hash, update_record, write_record
-from frugalseg.jobs.show import TrainingBar, say, shown
+from frugalseg.jobs.recover import still_best, tidy
+from frugalseg.jobs.show import TrainingBar, announce, say, shown
 from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import SegmentationLoss
@@ -37,7 +36,7 @@ from frugalseg.training.loop import Loop, warm_up
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.plan import Plan
 from frugalseg.training.processes import Processes
-from frugalseg.training.seal import BEST, LAST, find_intact, put_back
+from frugalseg.training.seal import BEST, LAST
 from frugalseg.training.settings import DEFAULT_MINUTES
 from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
@@ -202,7 +201,7 @@ class Run:
             TrainingError: A loss is not a number.
         """
         if self.processes.first:
-            self.tidy()
+            tidy(self.folder)
         self.processes.wait()
         checkpoint = read_checkpoint(self.folder / LAST)
         first = checkpoint.step if checkpoint is not None else 0
@@ -218,7 +217,7 @@ class Run:
             return TrainResult(self.folder, first, self.plan.steps, None)
         if checkpoint is not None:
             say(f"going on from step {first}")
-        self.announce()
+        announce(self.config, self.plan, self.split, self.processes.world)
         workers = self.config.training.workers
         if workers is None:
             workers = default_workers(self.config.training.devices)
@@ -263,12 +262,6 @@ class Run:
         if shown():
             loop.progress = opened.enter_context(TrainingBar(self.plan.steps, first, loop.structures))
 
-    def tidy(self) -> None:
-        """Remove what a killed process left half-written. Only under the folder's lock."""
-        for stale in (*self.folder.glob(f".{LAST}-*"), *self.folder.glob(f".{BEST}-*")):
-            shutil.rmtree(stale, ignore_errors=True)
-        remove_temporary(self.folder)
-
     def go_on(self, network: MultiTaskNetwork, loop: Loop, checkpoint: TrainingState) -> None:
         """Take up the state of a checkpoint."""
         facts = checkpoint.facts
@@ -283,30 +276,7 @@ class Run:
         self.best = Best.from_json(facts["best"])
         self.looked = loop.looked = int(facts["looked"])
         if self.validation is not None and self.processes.first:
-            self.best = self.still_best(self.best)
-
-    def still_best(self, best: Best) -> Best:
-        """Return the best look whose checkpoint is still there, with that checkpoint in RUN/best.
-
-        A checkpoint newer than the last one is left alone: its look is done again, and writes it again.
-        """
-        folder = self.folder / BEST
-        if best.step == 0:
-            return best
-        try:
-            found = find_intact(folder)
-        except NewerFormat:
-            raise
-        except DataError:
-            found = None
-        if found is not None and found.problem is not None:
-            say(put_back(found, folder))
-        if found is not None and int(found.facts["step"]) >= best.step:
-            return best
-        kept = Best() if found is None else Best.from_json(found.facts["best"])
-        how = f"the one of step {kept.step} counts as the best" if kept.step else "looks from here on choose anew"
-        say(f"{folder}: no intact checkpoint of step {best.step} is left; {how}")
-        return kept
+            self.best = still_best(self.folder / BEST, self.best)
 
     def validate(self, network: MultiTaskNetwork, loop: Loop, looks: CsvLog, step: int, stop: StopRequest) -> bool:
         """Score the validation cases and keep the checkpoint if it is the best one so far.
@@ -326,20 +296,6 @@ class Run:
             self.best = Best(step, scores["dice"])
             self.save(BEST, network, loop.optimiser, loop.average, step)
         return True
-
-    def announce(self) -> None:
-        """Say what is about to be trained."""
-        plan = self.plan
-        crop = "x".join(map(str, plan.crop))
-        count = self.processes.world
-        say(
-            f"{self.config.method}: {len(self.split.labelled)} labelled and {len(self.split.unlabelled)} "
-            f"unlabelled volumes, crop {crop}, width {plan.width}, {plan.steps} steps, "
-            f"{plan.precision} on {plan.device}" + (f", {count} processes" if count > 1 else "")
-        )
-        for name in self.config.auxiliary:
-            if name in plan.reasons:
-                say(f"{name}: {plan.reasons[name]}")
 
     def is_finished(self, loop: Loop, step: int) -> bool:
         """Whether nothing is left to do: every step is taken, and the last look, if there are looks."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # commands that only draw a bar do not wait for what these need
+    from frugalseg.config import Config
+    from frugalseg.data.budget import Split
+    from frugalseg.training.plan import Plan
 
 _muted = False
 
@@ -78,3 +83,16 @@ class TrainingBar:
         if "cpc.accuracy" in self._means:
             state += f"  CPC {self._means['cpc.accuracy']:.2f} (chance {self._means['cpc.chance']:.2f})"
         self._progress.update(self._task, completed=step, state=state)
+
+
+def announce(config: Config, plan: Plan, split: Split, processes: int) -> None:
+    """Say what is about to be trained."""
+    crop = "x".join(map(str, plan.crop))
+    say(
+        f"{config.method}: {len(split.labelled)} labelled and {len(split.unlabelled)} unlabelled volumes, "
+        f"crop {crop}, width {plan.width}, {plan.steps} steps, {plan.precision} on {plan.device}"
+        + (f", {processes} processes" if processes > 1 else "")
+    )
+    for name in config.auxiliary:
+        if name in plan.reasons:
+            say(f"{name}: {plan.reasons[name]}")

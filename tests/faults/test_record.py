@@ -160,7 +160,7 @@ def test_changed_images_are_refused_by_case(place: Path, run: Path, tmp_path: Pa
     path = sorted((data / "imagesTr").iterdir())[0]
     image = nib.load(path)
     assert isinstance(image, nib.Nifti1Image)
-    voxels = np.array(image.dataobj)
+    voxels = np.asarray(image.dataobj).copy()
     voxels[12, 12, 12] += 1
     nib.save(nib.Nifti1Image(voxels, image.affine, image.header), path)
     with pytest.raises(DataError, match=f"of case '{case_name(path)}' is not what the run began"):
@@ -195,3 +195,27 @@ def test_lost_rows_are_told(place: Path, run: Path, capsys: pytest.CaptureFixtur
     (run / "metrics.csv").write_text("".join(lines[:3] + lines[4:]))
     go_on(place, run)
     assert "rows of steps before 7 are lost" in capsys.readouterr().err
+
+
+def test_a_run_whose_patches_were_chunked_to_fit_goes_on_where_there_is_more_memory(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugalseg.jobs import run as running
+    from frugalseg.jobs import train as training
+
+    class Killed(BaseException):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Killed
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "memory_bytes", lambda device: 10 * 2**20)
+        patch.setattr(running.Run, "fit", stop)
+        with pytest.raises(Killed):
+            go_on(place, run)
+    assert "chunk: 10" in (run / "config.yaml").read_text()
+    done = go_on(place, run)
+    assert done.step == STEPS
+    assert "chunk: 10" in (run / "config.yaml").read_text()

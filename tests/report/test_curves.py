@@ -102,3 +102,31 @@ def test_a_long_run_is_thinned_and_drawn(tmp_path: Path, monkeypatch: pytest.Mon
     kind, data = picture.split(",", 1)
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data)[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_losses_of_every_task_and_looks_have_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[list[str], int]] = []
+
+    def note(columns: object, names: list[str], width: int = 25) -> str:
+        drawn.append((names, width))
+        return "data:"
+
+    monkeypatch.setattr(curves, "_draw", note)
+    names = [
+        "segmentation.dice",
+        "dice.box",
+        "vae.mse",
+        "vae.kl",
+        "vae.gradient_ratio",
+        "cpc.accuracy",
+        "cpc.chance",
+    ]
+    (tmp_path / "metrics.csv").write_text(",".join(["step", *names]) + "\n" + ",".join("1" * 8) + "\n")
+    titles = [title for title, _ in curves.draw_curves(tmp_path / "metrics.csv")]
+    assert titles[0] == "Losses"
+    assert drawn[0][0] == ["segmentation.dice", "vae.mse", "vae.kl"]
+    (tmp_path / "validation.csv").write_text("step,dice,dice.box\n5,0.5,0.5\n10,0.6,0.6\n")
+    assert [title for title, _ in curves.draw_looks(tmp_path / "validation.csv")] == [
+        "Dice on the validation cases"
+    ]
+    assert drawn[-1] == (["dice", "dice.box"], 1)  # few points: no running mean

@@ -13,6 +13,7 @@ from frugalseg.report.pictures import COLOURS, data_uri
 
 POINTS = 1000
 SMOOTH = 25  # steps of the running mean
+_NOT_LOSSES = (".accuracy", ".chance", ".gradient_ratio")
 
 
 def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -44,7 +45,7 @@ def draw_curves(path: Path) -> list[tuple[str, str]]:
     """Return (title, data URI) of each plot that metrics.csv has columns for."""
     columns = read_columns(path)
     groups = {
-        "Losses": [name for name in columns if name.startswith("segmentation.") or name.endswith("info_nce")],
+        "Losses": [n for n in columns if "." in n and not n.startswith("dice.") and not n.endswith(_NOT_LOSSES)],
         "Dice on training crops": [name for name in columns if name.startswith("dice.")],
         "Contrastive accuracy and chance": [n for n in columns if n.endswith((".accuracy", ".chance"))],
         "Gradient on the encoder: auxiliary task over segmentation": [
@@ -55,7 +56,14 @@ def draw_curves(path: Path) -> list[tuple[str, str]]:
     return [(title, _draw(columns, names)) for title, names in groups.items() if names]
 
 
-def _draw(columns: dict[str, NDArray[np.float64]], names: list[str]) -> str:
+def draw_looks(path: Path) -> list[tuple[str, str]]:
+    """Return the plot of validation.csv: the mean Dice that chose the checkpoint, and each structure's."""
+    columns = read_columns(path)
+    names = [name for name in columns if name != "step"]
+    return [("Dice on the validation cases", _draw(columns, names, width=1))] if names else []
+
+
+def _draw(columns: dict[str, NDArray[np.float64]], names: list[str], width: int = SMOOTH) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 2.6), dpi=100, layout="constrained")
@@ -64,7 +72,9 @@ def _draw(columns: dict[str, NDArray[np.float64]], names: list[str]) -> str:
     every = max(1, len(steps) // POINTS)
     for name, colour in zip(names, ("#0072B2", *COLOURS) * 4):
         panel.plot(steps[::every], columns[name][::every], color=colour, alpha=0.18, linewidth=0.7)
-        panel.plot(steps[::every], running_mean(columns[name])[::every], color=colour, linewidth=1.6, label=name)
+        panel.plot(
+            steps[::every], running_mean(columns[name], width)[::every], color=colour, linewidth=1.6, label=name
+        )
     panel.set_xlabel("step")
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ from frugalseg.errors import DataError
 from frugalseg.evaluation import CaseRow, Summary
 from frugalseg.evaluation.text import render
 from frugalseg.files import read_json_object, read_text, write_text
-from frugalseg.report.curves import draw_curves, read_columns
+from frugalseg.report.curves import draw_curves, draw_looks, read_columns
 from frugalseg.report.pictures import PictureCase, draw_case
 
 CROP_RULE = (
@@ -69,6 +69,8 @@ def _run_part(run: Path) -> dict[str, Any]:
         part["config"] = read_text(run / "config.yaml")
     if (run / "metrics.csv").exists():
         part["curves"] = draw_curves(run / "metrics.csv")
+    if (run / "validation.csv").exists():
+        part["curves"] += draw_looks(run / "validation.csv")
     if (run / "timing.csv").exists() and (timing := read_columns(run / "timing.csv")):
         part["seconds"] = float(timing["seconds"].mean())
         part["waiting"] = float(timing["waiting"].sum() / timing["seconds"].sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -100,6 +101,26 @@ def test_a_process_that_dies_ends_the_run_with_a_line(running: subprocess.Popen[
     else:
         assert running.returncode == 1
         assert "process 1 of this run was ended by signal 9" in errors[0]
+
+
+def test_two_processes_killed_and_resumed_end_bit_for_bit_as_undisturbed(places: Places, tmp_path: Path) -> None:
+    options = ("--method", "sscpcseg", "--steps", "24", "--devices", "2")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    said = end(start(places, whole, *options))
+    assert "trained 24 steps" in said
+    process = start(places, killed, *options)
+    deadline = time.monotonic() + PATIENCE
+    while not (killed / "last").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)  # both at once, as a cluster does
+    end(process)
+    assert "trained 24 steps" in end(start(places, killed, *options, "--resume"))
+    for name in ("last/model.safetensors", "last/state.safetensors", "metrics.csv"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    spent = json.loads((killed / "run.json").read_text())["spent"]
+    assert 0 < spent[-1]["from"] < 24
 
 
 def test_a_mistake_is_told_once(places: Places, tmp_path: Path) -> None:

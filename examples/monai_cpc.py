@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.objectives import ContrastivePredictiveCoding, CpcSettings
-from frugalseg.objectives.cpc import choose_layout
+from frugalseg.objectives.cpc_layout import choose_layout
 
 Encode = Callable[[Tensor, Tensor], list[Tensor]]
 CROP = (48, 48, 48)

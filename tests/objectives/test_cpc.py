@@ -17,11 +17,11 @@ from frugalseg.objectives.base import outputs_of
 from frugalseg.objectives.cpc import (
     ContrastivePredictiveCoding,
     assign_roles,
-    choose_layout,
     cut_patches,
     info_nce_loss,
     info_nce_scores,
 )
+from frugalseg.objectives.cpc_layout import choose_layout
 
 STRIDE = (8, 8, 8)
 CROP = (16, 32, 16)

@@ -60,12 +60,17 @@ def prepare(
     count = workers or min(os.cpu_count() or 1, 16)
     # Decompression and array arithmetic release the interpreter lock: threads are enough, and share nothing.
     pool = ThreadPoolExecutor(max_workers=count)
+    waits = True
     try:
         remove_temporary(root, STALE_SECONDS)
         return [future.result() for future in [pool.submit(one, case) for case in cases]]
+    except BaseException as error:
+        # After an error the cases under way are finished, so that nothing is written behind the caller's back.
+        # Whoever is stopped by a signal leaves at once: every write is atomic.
+        waits = isinstance(error, Exception)
+        raise
     finally:
-        # Not waited for: whoever is stopped by a signal leaves at once, and every write is atomic.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=waits, cancel_futures=True)
 
 
 def prepare_case(

@@ -87,12 +87,12 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
 def test_new_files_have_the_permissions_of_the_users_mask(tmp_path: Path, mask: int) -> None:
     code = "import os, sys; os.umask(int(sys.argv[2])); import frugalseg.files as f; from pathlib import Path; "
-    code += "f.write_text(Path(sys.argv[1]), 'x'); print(os.umask(0))"
+    code += "f.write_text(Path(sys.argv[1]), 'x'); print(os.umask(0), f.NEW_FOLDER_MODE)"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a"), str(mask)], capture_output=True, text=True, check=True
     )
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
-    assert int(done.stdout) == mask
+    assert [int(word) for word in done.stdout.split()] == [mask, 0o777 & ~mask]
 
 
 def test_writing_does_not_touch_the_mask_that_other_threads_write_under(

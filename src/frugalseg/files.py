@@ -167,3 +167,4 @@ def _new_file_mode() -> int:
 # Asked for once, here: the system tells the mask only to whom sets it, and of two threads that write files at once
 # the second would be told the first one's 0, and leave it.
 _MODE = _new_file_mode()
+NEW_FOLDER_MODE = _MODE | (_MODE & 0o444) >> 2  # who may read a folder may enter it

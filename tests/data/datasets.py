@@ -22,7 +22,8 @@ def make_case(index: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return image and label of 10 x 12 x 8 voxels with a bright box of 4 x (2 to 4) x 4 that is the structure."""
     generator = np.random.default_rng(index)
     label = np.zeros(SHAPE, np.uint8)
-    label[3:7, 4 : 6 + index % 3, 2:6] = 1
+    shift = index // 3 % 4  # the first dozen labels differ, so that none is taken for a copy of another
+    label[3 + shift : 7 + shift, 4 : 6 + index % 3, 2:6] = 1
     image = (generator.normal(100, 5, label.shape) + 60 * label).astype(np.float32)
     return image, label
 

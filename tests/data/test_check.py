@@ -284,6 +284,15 @@ def test_without_a_label_nothing_can_be_trained(tmp_path: Path) -> None:
     assert "no training case has a label" in only(report).found
 
 
+def test_a_copied_test_image_is_an_error_as_it_is_for_training(tmp_path: Path) -> None:
+    folder = write_data_set(tmp_path)
+    (folder / "imagesTr" / "new.nii.gz").write_bytes((folder / "imagesTs" / TEST).read_bytes())
+    report = check(folder)
+    assert only(report).file == "imagesTr/new.nii.gz"
+    assert only(report).found == f"is a copy of the test image {TEST}"
+    assert not report.can_train
+
+
 def test_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no dataset\.json"):
         check(tmp_path)

@@ -19,6 +19,7 @@ from frugalseg.data.manifest import Manifest, read_manifest
 from frugalseg.errors import DataError
 from tests.data.datasets import SHAPE, change, write_nifti
 
+HOW = ["copied", "compressed again", "not compressed", "padded with zeros", "in blocks", "in two members"]
 ALL = ("case_00", "case_01", "case_02")
 
 
@@ -120,10 +121,49 @@ def test_a_linked_label_folder(data: Path) -> None:
         read_manifest(data)
 
 
+def test_the_test_folders_of_another_data_set(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "labelsTr").symlink_to(data / "labelsTs", target_is_directory=True)
+    shutil.copytree(data / "imagesTs", other / "imagesTr")
+    pair = {"image": "imagesTr/case_04.nii.gz", "label": "labelsTr/case_04.nii.gz"}
+    content = json.loads((data / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**content, "training": [pair], "test": []}))
+    with pytest.raises(DataError, match="label of training case 'case_04' is the test label"):
+        read_manifest(other)
+    (other / "labelsTr").unlink()
+    shutil.copytree(data / "labelsTs", other / "labelsTr")
+    shutil.rmtree(other / "imagesTr")
+    (other / "imagesTr").symlink_to(data / "imagesTs", target_is_directory=True)
+    with pytest.raises(DataError, match="image of training case 'case_04' is the test image"):
+        read_manifest(other)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_test_label_that_lies_elsewhere_and_is_named(copied: bool, data: Path) -> None:
+    (data / "truth").mkdir()
+    os.rename(data / "labelsTs" / "case_04.nii.gz", data / "truth" / "x.nii.gz")
+    label = "truth/x.nii.gz"
+    if copied:
+        label = "labelsTr/y.nii.gz"
+        shutil.copy(data / "truth" / "x.nii.gz", data / label)
+    tests = [{"image": "imagesTs/case_04.nii.gz", "label": "truth/x.nii.gz"}, "imagesTs/case_05.nii.gz"]
+    change(data, training=[*entries(data)[:2], {**entries(data)[2], "label": label}], test=tests)
+    with pytest.raises(DataError, match=r"is (the test label|a copy of the test label) x\.nii\.gz"):
+        look(data)
+
+
 def recompress(source: Path, target: Path, how: str) -> None:
     content = gzip.decompress(source.read_bytes())
     if how == "copied":
         shutil.copy(source, target)
+    elif how == "padded with zeros":
+        target.write_bytes(source.read_bytes() + bytes(16))
+    elif how == "in blocks":  # as bgzip does: several members, the last one empty
+        half = len(content) // 2
+        target.write_bytes(b"".join(gzip.compress(part) for part in (content[:half], content[half:], b"")))
+    elif how == "in two members":
+        target.write_bytes(gzip.compress(content[:400]) + gzip.compress(content[400:]))
     elif how == "compressed again":
         target.write_bytes(gzip.compress(content, 0))
         assert target.stat().st_size != source.stat().st_size
@@ -131,7 +171,7 @@ def recompress(source: Path, target: Path, how: str) -> None:
         target.with_suffix("").write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["copied", "compressed again", "not compressed"])
+@pytest.mark.parametrize("how", HOW)
 def test_a_copy_of_a_test_label_under_another_name(how: str, data: Path) -> None:
     target = data / "labelsTr" / "renamed.nii.gz"
     recompress(data / "labelsTs" / "case_04.nii.gz", target, how)
@@ -142,7 +182,7 @@ def test_a_copy_of_a_test_label_under_another_name(how: str, data: Path) -> None
     assert look(data, ALL[:2]), "a label that the run does not read is not looked at"
 
 
-@pytest.mark.parametrize("how", ["copied", "compressed again", "not compressed"])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_copy_of_a_test_image_among_the_training_images(how: str, listed: bool, data: Path) -> None:
     recompress(data / "imagesTs" / "case_05.nii.gz", data / "imagesTr" / "new.nii.gz", how)
@@ -197,6 +237,7 @@ def test_test_labels_are_not_decoded(data: Path, monkeypatch: pytest.MonkeyPatch
 def test_only_ends_of_files_are_read_where_sizes_differ(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
     monkeypatch.setattr(lock, "_digest", lambda path: hashed.append(path))
+    monkeypatch.setattr(lock, "_streamed", lambda path: hashed.append(path))
     look(data)
     assert hashed == []
 

@@ -118,6 +118,19 @@ def test_a_look_is_cut_off_and_done_after_resuming(
     assert differences(place / "whole", run) == []
 
 
+def test_a_look_that_is_done_again_may_be_cut_off_again(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    for _ in range(2):  # the second time it is the look with which the resumed run begins
+        with monkeypatch.context() as patch:
+            signal_in(patch, looking.Validation, "_case", 1, [signal.SIGTERM])
+            stopped = micro_run(place / "data", run, place / "store", checkpoint_seconds=1e6)
+        assert (stopped.signal, stopped.step) == (signal.SIGTERM, 2)
+    micro_run(place / "data", run, place / "store", checkpoint_seconds=1e6)
+    assert differences(place / "whole", run) == []
+
+
 def test_stopped_after_any_step(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     for step in (1, 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,15 @@ def test_verify_names_every_damaged_file(run: Path) -> None:
             assert found.checks is not None
             assert [key for key, text in found.checks.items() if text != "ok"] == [name]
         path.write_bytes(good)
+
+
+def test_verify_misses_checkpoints_that_were_there(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for name in ("last", "last.previous"):
+        shutil.rmtree(tmp_path / "run" / name, ignore_errors=True)
+    found = info(tmp_path / "run", verify_files=True)
+    assert found.checks is not None
+    assert found.checks["last"] == f"is missing, though {STEPS} steps were taken"
 
 
 def test_no_run_is_one_line(tmp_path: Path) -> None:

@@ -165,6 +165,27 @@ def test_one_case_by_channel_name_equals_the_4d_file(trained: Path, data: Path, 
     assert "T2w is missing" in missing.stderr
 
 
+@pytest.mark.parametrize("case", ["../../evil", "a/b", "..", "a\\b"])
+def test_a_prediction_never_leaves_its_folder(case: str, trained: Path, data: Path, tmp_path: Path) -> None:
+    from frugalseg.errors import UserError
+    from frugalseg.jobs.predict import predict
+
+    image = sorted((data / "imagesTs").iterdir())[0]
+    named = dict.fromkeys(("FLAIR", "T1w", "T1gd", "T2w"), image)
+    with pytest.raises(UserError, match="cannot name a file"):
+        predict(trained, out=tmp_path / "p" / "a" / "b", channels=named, case=case)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_going_on_with_other_workers(data: Path, store: Path, tmp_path: Path) -> None:
+    from frugalseg.jobs.train import train
+
+    overrides = [item for item in TINY if item != "--set"] + ["training.steps=2"]
+    train(data, tmp_path / "run", labels=2, overrides=[*overrides, "training.workers=0"], store=store)
+    again = [*overrides, "training.workers=1", "training.checkpoint_seconds=9"]
+    assert train(data, tmp_path / "run", labels=2, overrides=again, store=store, resume=True).step == 2
+
+
 def test_wrong_uses_end_in_one_line_and_status_2(trained: Path, data: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "cut.nii.gz").write_bytes(sorted((data / "imagesTs").iterdir())[0].read_bytes()[:2000])
@@ -177,6 +198,18 @@ def test_wrong_uses_end_in_one_line_and_status_2(trained: Path, data: Path, stor
         ([*base, "--method", "sscpseg"], "Did you mean 'sscpcseg'"),
         ([*base, "--set", "crop=[25,24,24]"], "cannot be divided"),
         (["train", data, "--out", data, "--store", store], "not empty"),
+        ([*base[:-2], "--minutes", "0"], "greater than 0"),
+        ([*base, "--set", "auxiliary.cpc.stride=[0,8,8]"], "auxiliary.cpc.stride"),
+        ([*base, "--set", "auxiliary.cpc.patch=[-8,8,8]"], "auxiliary.cpc.patch"),
+        (
+            [*base, "--set", "auxiliary.cpc.pattern=ichimatsu", "--set", "auxiliary.cpc.patch=[16,16,16]"],
+            "2 targets",
+        ),
+        (["demo", "--out", tmp_path / "cut.nii.gz"], "choose another --out"),
+        (
+            ["predict", trained, tmp_path, "--checkpoint", "../run/last", "--out", tmp_path / "o"],
+            "choose last or best",
+        ),
         (["check", tmp_path / "empty"], "has no dataset.json"),
         (["evaluate", tmp_path / "empty", data, "--out", tmp_path / "o"], "holds no prediction"),
     ]

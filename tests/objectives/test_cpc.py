@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -79,6 +80,20 @@ def test_default_gap_shares_no_voxel_and_the_published_one_leaks_on_even_grids(s
     assert not shared(CpcSettings(patch=(16, 16, 16), axis="x"))
     slabs = (side - 16) // 8 + 1
     assert shared(CpcSettings(patch=(16, 16, 16), axis="x", gap="published")) == (slabs % 2 == 0)
+
+
+@pytest.mark.parametrize("crop", [(40, 48, 32), (48, 48, 48), (64, 64, 64), (96, 80, 64)])
+@pytest.mark.parametrize("pattern", ["updown", "ichimatsu"])
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_the_targets_that_a_layout_tells_are_those_that_are_predicted(
+    crop: tuple[int, int, int], pattern: Literal["updown", "ichimatsu"], axis: Literal["x", "y", "z"]
+) -> None:
+    settings = CpcSettings(patch=(8, 8, 8), pattern=pattern, axis=axis)
+    layout = choose_layout(settings, crop, (8, 8, 8))
+    grid = torch.zeros(1, 1, *layout.grid).movedim(2 + layout.axis, -1)
+    roles = assign_roles(grid, layout.slabs, pattern, "upper")
+    assert layout.targets == roles.targets.numel() == roles.context.numel()
+    assert f"{layout.targets} targets" in layout.describe()
 
 
 def test_too_small_a_crop_is_refused_with_the_sizes() -> None:

@@ -104,10 +104,18 @@ def test_the_last_step_is_saved_and_a_request_to_stop_is_heard() -> None:
     assert loop.run(make_batches(), 0, StopRequest()) == 3
     assert saved == [3]
     stop = StopRequest()
-    stop.signal = 15
     again = make_loop()
     again.save = saved.append
-    assert again.run(make_batches(), 0, stop) == 1
+
+    def asked() -> Iterator[Batch]:
+        for batch in make_batches():
+            stop.signal = 15  # arrives during the first step
+            yield batch
+
+    assert again.run(asked(), 0, stop) == 1
+    assert saved == [3, 1]
+    # Asked before the first step: nothing is done that would have to be saved.
+    assert again.run(make_batches(), 1, stop) == 1
     assert saved == [3, 1]
 
 

@@ -57,8 +57,9 @@ def train(
 
     overrides = list(settings or [])
     if steps is not None or minutes is not None:  # instead of whatever length the recipe has
+        lengths = (("steps", steps), ("minutes", minutes))
         overrides += ["training.epochs=null", "training.schedule_unit=step"]
-        overrides += [f"training.steps={steps or 'null'}", f"training.minutes={minutes or 'null'}"]
+        overrides += [f"training.{name}={'null' if value is None else value}" for name, value in lengths]
     if devices is not None:
         overrides.append(f"training.devices={devices}")
     if nodes is not None:

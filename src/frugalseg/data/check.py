@@ -26,6 +26,7 @@ from frugalseg.data.check_text import (
     StructureRow,
     render,
 )
+from frugalseg.data.lock import test_lock
 from frugalseg.data.manifest import Case, Manifest, read_manifest
 from frugalseg.data.prepare import require_same_grid
 from frugalseg.data.readers import read_header, read_image, read_label
@@ -62,7 +63,7 @@ def check(folder: Path, progress: Callable[[str], Any] | None = None, workers: i
     rows = tuple(row for row, _ in results)
     structures = tuple(_structure(name, rows) for name in manifest.scheme.structures)
     report = CheckReport(manifest.name, str(folder), manifest.channels, structures, rows, ())
-    findings = [finding for _, found in results for finding in found] + _across(report)
+    findings = [finding for _, found in results for finding in found] + _across(report) + _locked(manifest)
     # Sorting is stable: within a severity the order of the cases and of what was looked at stays.
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return replace(report, findings=tuple(findings))
@@ -197,6 +198,16 @@ def _across(report: CheckReport) -> list[Finding]:
             found = f"{structure.name!r} occurs in no label, so it cannot be learnt"
             add("warning", found, 'correct "labels" or "regions", or label a case that has it')
     return findings
+
+
+def _locked(manifest: Manifest) -> list[Finding]:
+    """Return what training would refuse as a test case in disguise."""
+    try:
+        test_lock(manifest, {case.name for case in manifest.labelled})
+    except DataError as error:
+        found, todo = _told(error, "take it out")
+        return [Finding("error", "", _relative(Path(error.where or ""), manifest.folder), found, todo)]
+    return []
 
 
 def _told(error: BaseException, todo: str) -> tuple[str, str]:

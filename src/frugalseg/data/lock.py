@@ -4,20 +4,24 @@ Two layers. `refuse_test_files` compares files by identity (device and inode), s
 folder under another name are seen through; reading a data set calls it. `test_lock` compares content: a copy under
 another name, compressed again or not. Test labels are compared by size and checksum and are never decoded.
 
-Both cost a look at each file's end; whole files are hashed only where size and checksum agree.
+Both cost a look at each file's two ends; whole files are read only where a gzip file's end does not fit its
+header (several members, something appended), or where size and checksum agree.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import struct
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from frugalseg.data.readers import is_image, read_label
 from frugalseg.errors import DataError
+from frugalseg.files import read_json_object
 
 if TYPE_CHECKING:
     from frugalseg.data.manifest import Case, Manifest
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 BLOCK = 2**20
 LABELS, IMAGES = "labelsTs", "imagesTs"
 _SIZES = 2**32  # gzip keeps the size modulo this
+_HEADER = 348  # bytes of a NIfTI-1 header
+_UNREADABLE = (OSError, EOFError, zlib.error)
 
 Identity = tuple[int, int]
 
@@ -35,20 +41,20 @@ def refuse_test_files(folder: Path, training: Sequence[Case], test: Sequence[Cas
     Raises:
         DataError: Names the entry and what it is.
     """
-    labels = _identities(_files(folder / LABELS))
+    labels = _identities(test_label_files(folder))
     images = _identities([*_files(folder / IMAGES), *(case.image for case in test)])
     for case in training:
         for file, kind in ((case.image, "image"), (case.label, "label")):
             if file is None:
                 continue
             found = _identity(file)
-            if found in labels or _inside(file, folder / LABELS):
+            if found in labels or _inside(file, LABELS):
                 raise DataError(
                     f"the {kind} of training case {case.name!r} is the test label "
                     f"{labels.get(found, file).name}; nothing that trains may read it: take the entry out",
                     where,
                 )
-            if found in images or _inside(file, folder / IMAGES):
+            if found in images or _inside(file, IMAGES):
                 raise DataError(
                     f"the {kind} of training case {case.name!r} is the test image {images.get(found, file).name}; "
                     "take the entry out (train --transductive uses test images as unlabelled ones, and says so)",
@@ -79,11 +85,23 @@ def test_lock(manifest: Manifest, readable: Collection[str]) -> None:
             image,
         )
     chosen = [case.label for case in manifest.labelled if case.name in readable and case.label is not None]
-    for label, original in _copies(chosen, _files(manifest.folder / LABELS)):
+    for label, original in _copies(chosen, test_label_files(manifest.folder)):
         if not _is_empty(label, manifest.scheme.allowed):
             raise DataError(
                 f"is a copy of the test label {original.name}; nothing that trains may read it: take it out", label
             )
+
+
+def test_label_files(folder: Path) -> list[Path]:
+    """Return the labels of a data set's test cases: those in labelsTs, and those that dataset.json names."""
+    try:
+        entries = read_json_object(folder / "dataset.json").get("test")
+    except DataError:
+        entries = None
+    listed = (
+        [entry.get("label") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
+    return [*_files(folder / LABELS), *(folder / name for name in listed if isinstance(name, str) and name)]
 
 
 def _is_empty(label: Path, allowed: tuple[int, ...]) -> bool:
@@ -112,69 +130,110 @@ def _identities(paths: Iterable[Path]) -> dict[Identity | None, Path]:
     return found
 
 
-def _inside(path: Path, folder: Path) -> bool:
-    """Whether a path leads into a folder, the file being there or not."""
-    return path.resolve().is_relative_to(folder.resolve())
+def _inside(path: Path, name: str) -> bool:
+    """Whether a path leads into a folder of that name, in whatever data set and the file being there or not."""
+    return name in path.resolve().parent.parts
 
 
 def _copies(files: Iterable[Path], originals: Sequence[Path]) -> Iterable[tuple[Path, Path]]:
     """Yield the files with the content of one of the originals, and that one."""
+    contents: dict[Path, Content | None] = {}
     by_size: dict[int, list[Path]] = {}
     for path in originals:
-        by_size.setdefault(_size(path), []).append(path)
-    by_size.pop(-1, None)
-    sums: dict[Path, int] = {}
+        if (content := _content(path)) is not None:
+            contents[path] = content
+            by_size.setdefault(content.size, []).append(path)
 
-    def checksum(path: Path) -> int:
-        if path not in sums:
-            sums[path] = _checksum(path)
-        return sums[path]
+    def checksum(path: Path, content: Content) -> int | None:
+        if content.checksum is not None:
+            return content.checksum
+        read = contents[path] = _streamed(path)
+        return None if read is None else read.checksum
 
     for file in files:
-        for original in by_size.get(_size(file), ()):
-            if checksum(file) == checksum(original) >= 0 and _digest(file) == _digest(original) is not None:
+        mine = _content(file)
+        for original in by_size.get(mine.size, ()) if mine is not None else ():
+            theirs = contents[original]
+            if mine is None or theirs is None:
+                continue
+            contents.setdefault(file, mine)
+            same = checksum(file, contents[file] or mine) == checksum(original, theirs) is not None
+            if same and _digest(file) == _digest(original) is not None:
                 yield file, original
 
 
-def _size(path: Path) -> int:
-    """Return the size of the uncompressed content, as far as gzip keeps it; -1 if it cannot be told."""
-    trailer = _trailer(path) if path.name.endswith(".gz") else None
+class Content(NamedTuple):
+    """Size in bytes (modulo 2**32) and CRC-32 of a file's uncompressed content; the sum None if not known yet."""
+
+    size: int
+    checksum: int | None
+
+
+def _content(path: Path) -> Content | None:
+    """Return what is known of a file without reading it whole; None if it cannot be read.
+
+    The end of a gzip file has both numbers, of its last member. They are believed only if the size is the one
+    that the NIfTI header at the beginning tells: otherwise there are further members, or something was appended.
+    """
     try:
-        return path.stat().st_size % _SIZES if trailer is None else int.from_bytes(trailer[4:], "little")
-    except OSError:
-        return -1
-
-
-def _checksum(path: Path) -> int:
-    """Return the CRC-32 of the uncompressed content, which a gzip file carries at its end; -1 if unreadable."""
-    if path.name.endswith(".gz") and (trailer := _trailer(path)) is not None:
-        return int.from_bytes(trailer[:4], "little")
-    try:
-        value = 0
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                value = zlib.crc32(block, value)
-        return value
-    except OSError:
-        return -1
-
-
-def _trailer(path: Path) -> bytes | None:
-    try:
+        if not path.name.endswith(".gz"):
+            return Content(path.stat().st_size % _SIZES, None)
         with path.open("rb") as file:
             file.seek(-8, 2)
-            return file.read(8)
+            trailer = file.read(8)
+        size = int.from_bytes(trailer[4:], "little")
+        if size == _told_size(path):
+            return Content(size, int.from_bytes(trailer[:4], "little"))
     except OSError:
         return None
+    return _streamed(path)
+
+
+def _told_size(path: Path) -> int | None:
+    """Return the size of a NIfTI file as its header tells it; None if it is no header of NIfTI-1."""
+    try:
+        with gzip.open(path) as file:
+            header = file.read(_HEADER)
+    except _UNREADABLE:
+        return None
+    for order in ("<", ">"):
+        if len(header) == _HEADER and struct.unpack_from(order + "i", header)[0] == _HEADER:
+            dim = struct.unpack_from(order + "8h", header, 40)
+            bits = struct.unpack_from(order + "h", header, 72)[0]
+            offset = struct.unpack_from(order + "f", header, 108)[0]
+            voxels = math.prod(max(1, side) for side in dim[1 : 1 + min(7, max(0, dim[0]))])
+            return (int(offset) + voxels * bits // 8) % _SIZES if math.isfinite(offset) else None
+    return None
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield the uncompressed content.
+
+    Raises:
+        OSError, EOFError, zlib.error: It cannot be read, or decompressed.
+    """
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        while block := file.read(BLOCK):
+            yield block
+
+
+def _streamed(path: Path) -> Content | None:
+    """Return size and checksum from reading the whole content; None for a file that cannot be decompressed."""
+    size = value = 0
+    try:
+        for block in _blocks(path):
+            size, value = size + len(block), zlib.crc32(block, value)
+    except _UNREADABLE:
+        return None
+    return Content(size % _SIZES, value)
 
 
 def _digest(path: Path) -> str | None:
     """Return the SHA-256 of the uncompressed content; None for a file that cannot be decompressed."""
     total = hashlib.sha256()
     try:
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-            while block := file.read(BLOCK):
-                total.update(block)
-    except (OSError, EOFError, zlib.error):
+        for block in _blocks(path):
+            total.update(block)
+    except _UNREADABLE:
         return None
     return total.hexdigest()

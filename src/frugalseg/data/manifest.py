@@ -6,7 +6,8 @@ images 3D or 4D with channels last. It may add "regions", "regions_class_order",
 A training entry with a label is labelled; every other image in imagesTr or imagesUn is unlabelled.
 
 The manifest knows the images of the test cases and not their labels: those paths are made in one place only,
-`test_labels`, which nothing but `evaluate` calls; `lock` refuses training cases that are test cases in disguise.
+`test_labels`, which nothing but `evaluate` calls (and the demo, to score a threshold on data that it made itself);
+`lock` refuses training cases that are test cases in disguise.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def with_test_images(manifest: Manifest) -> Manifest:
 
 
 def test_labels(folder: Path) -> Path:
-    """Return the folder of the test cases' labels. Only `evaluate` may call this (the test lock)."""
+    """Return the folder of the test cases' labels. Only `evaluate` may call it (and the demo, on its own data)."""
     return folder / LABELS
 
 

@@ -96,6 +96,8 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None)
     missing = [name for name in channels if name not in named]
     if missing:
         raise UserError(f"channel {', '.join(missing)} is missing; needed: {', '.join(channels)}", "--channel")
+    if case is not None and (case in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", case)):
+        raise UserError(f"{case!r} cannot name a file in --out; take a plain name", "--case")
     files = tuple(named[name] for name in channels)
     for file in files:
         read_header(file)

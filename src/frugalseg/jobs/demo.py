@@ -47,7 +47,7 @@ def demo(out: Path, minutes: float = MINUTES, overwrite: bool = False, seed: int
         UserError: `out` is not empty and was not made by a demo.
     """
     mark = out / "made-by-frugalseg-demo"
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not overwrite or not mark.exists():
             raise UserError("exists and is not empty; choose another --out (or --overwrite an earlier demo)", out)
         shutil.rmtree(out)

@@ -83,6 +83,7 @@ def check_files(run: Path) -> dict[str, str]:
     """Check every file of a run that has a hash; return what was found, "ok" or a line."""
     checks: dict[str, str] = {}
     named: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     try:
         facts = read_json_object(run / "run.json")
         require_version(facts, RUN_FORMAT, run / "run.json")
@@ -97,6 +98,9 @@ def check_files(run: Path) -> dict[str, str]:
             checks[name] = "ok" if same else "does not have the hash that stands in run.json"
         except DataError as error:
             checks[name] = error.what
+    spent = facts.get("spent") if checks["run.json"] == "ok" else None
+    if spent and spent[-1]["to"] > 0 and not any(p.exists() for p in (run / LAST, previous(run / LAST))):
+        checks[LAST] = f"is missing, though {spent[-1]['to']} steps were taken"
     for name in (LAST, BEST):
         for place in (run / name, previous(run / name)):
             if place.exists():

@@ -63,6 +63,8 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     """
     if not run.is_dir():
         raise UserError("is not a folder; expected one that `frugalseg train --out` made", run)
+    if checkpoint not in (None, LAST, BEST):
+        raise UserError(f"there is no checkpoint {checkpoint!r}; choose {LAST} or {BEST}", "--checkpoint")
     names = [checkpoint] if checkpoint else [BEST, LAST]
     found = next((item for name in names if (item := find_intact(run / name)) is not None), None)
     if found is None:

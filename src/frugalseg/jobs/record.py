@@ -29,6 +29,7 @@ from frugalseg.training.seal import BEST, LAST, previous
 RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
+FREE = ("devices", "nodes", "workers", "checkpoint_seconds")  # settings that no weight depends on beyond rounding
 
 
 def has_begun(folder: Path) -> bool:
@@ -122,7 +123,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def same_run(folder: Path, config: Config, split: Split) -> Config:
-    """Return the recorded configuration, with as many processes as `config` asks for.
+    """Return the recorded configuration, with the processes, workers and checkpoint times that `config` asks for.
 
     Beside that `config` may leave open the patches that are encoded at a time.
 
@@ -134,8 +135,8 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
         recorded = Config.model_validate(parse_yaml(read_text(path), path))
     except ValidationError as error:
         raise ConfigError("has settings that this version of frugalseg does not know", path) from error
-    before = _without_processes(recorded)
-    now = _without_processes(_with_chunks_of(recorded, config))
+    before = _that_count(recorded)
+    now = _that_count(_with_chunks_of(recorded, config))
     for key in now:
         if before[key] != now[key]:
             raise ConfigError(
@@ -145,13 +146,13 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
             )
     if Split.from_json(read_json_object(folder / SPLIT), folder / SPLIT) != split:
         raise ConfigError("the run in this folder reads other labels; repeat its command", folder)
-    asked = {"devices": config.training.devices, "nodes": config.training.nodes}
+    asked = {name: getattr(config.training, name) for name in FREE}
     return recorded.model_copy(update={"training": recorded.training.model_copy(update=asked)})
 
 
 def settings_hash(config: Config) -> str:
     """Return the hash of every setting that a run's weights depend on beyond rounding."""
-    return hash_value(_without_processes(config))
+    return hash_value(_that_count(config))
 
 
 def same_data(facts: Mapping[str, Any], folder: Path, cases: Sequence[StoredCase]) -> None:
@@ -215,8 +216,9 @@ def _processes(config: Config) -> int:
     return config.training.devices * config.training.nodes
 
 
-def _without_processes(config: Config) -> dict[str, Any]:
-    """Return the settings but for how many processes share the steps, which may change when a run goes on."""
+def _that_count(config: Config) -> dict[str, Any]:
+    """Return the settings but for those that only say who does the work, which may change when a run goes on."""
     settings = config.model_dump(mode="json")
-    del settings["training"]["devices"], settings["training"]["nodes"]
+    for name in FREE:
+        del settings["training"][name]
     return settings

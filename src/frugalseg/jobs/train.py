@@ -179,7 +179,8 @@ def first_plan(
     """Choose what the configuration leaves open. The length is 0 if it has to be measured."""
     if config.sampling.unlabelled and not split.unlabelled:
         raise UserError(
-            "there is no unlabelled volume to train on; set sampling.unlabelled=0 or take fewer --labels",
+            "there is no unlabelled volume to train on; put images without a label into imagesTr, give fewer "
+            "--labels, or choose a method that needs none (encdec, cpcseg) or sampling.unlabelled=0",
             "sampling.unlabelled",
         )
     plan = make_plan(

@@ -26,6 +26,8 @@ from frugalseg.objectives.across import all_rows
 from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, masked_mean, require
 from frugalseg.objectives.cpc_layout import Layout, choose_layout
 
+Side = Annotated[int, Field(ge=1, le=1024)]
+
 
 class CpcSettings(TaskSettings):
     """Contrastive predictive coding."""
@@ -34,9 +36,9 @@ class CpcSettings(TaskSettings):
     """Which task this is."""
     weight: Annotated[float, Field(gt=0)] = 0.05
     """Factor of the loss in the total (published: 0.001, for a loss without gradient)."""
-    patch: tuple[int, int, int] | None = None
+    patch: tuple[Side, Side, Side] | None = None
     """Sides of a patch in voxels; by default the largest of 32, 16, 8 that leaves 16 targets."""
-    stride: tuple[int, int, int] | None = None
+    stride: tuple[Side, Side, Side] | None = None
     """Steps between patches; by default half a patch."""
     axis: Literal["x", "y", "z"] | None = None
     """Axis that the grid of patches is cut along; by default the one with the most targets."""

@@ -23,24 +23,29 @@ class Layout(NamedTuple):
     grid: Triple
     axis: int
     slabs: int
+    pattern: str = "updown"
 
     @property
     def gap(self) -> int:
         """Slabs between context and targets."""
-        return self.grid[self.axis] - 2 * self.slabs
+        return self.grid[self.axis] - 2 * self.slabs if self.pattern == "updown" else 0
 
     @property
     def targets(self) -> int:
-        """Number of predicted positions of the pattern `updown`."""
-        return self.slabs * self.grid[0] * self.grid[1] * self.grid[2] // self.grid[self.axis]
+        """Number of predicted positions."""
+        across = [side for axis, side in enumerate(self.grid) if axis != self.axis]
+        if self.pattern == "ichimatsu":  # every fourth row and column from the third on, as often as a context has
+            across = [(side + 1) // 4 for side in across]
+        return self.slabs * across[0] * across[1]
 
     def describe(self) -> str:
         """Say the layout in a line."""
         size = "x".join(map(str, self.patch))
         grid = "x".join(map(str, self.grid))
+        how = f"gap {self.gap}" if self.pattern == "updown" else "alternating with the targets'"
         return (
             f"patches {size}, grid {grid}, cut along {'xyz'[self.axis]}: {self.slabs} slabs of context, "
-            f"gap {self.gap}, {self.targets} targets"
+            f"{how}, {self.targets} targets"
         )
 
 
@@ -57,6 +62,7 @@ def choose_layout(settings: CpcSettings, crop: Triple, total_stride: Triple) -> 
         UserError: None does; names the sizes.
     """
     tried = []
+    least = LEAST_TARGETS if settings.patch is None else 2
     for side in PATCH_SIDES if settings.patch is None else (0,):
         # An axis shorter than the patch (flat or anisotropic images) is taken whole.
         patch = settings.patch or tuple(min(side, c) for c in crop)
@@ -73,16 +79,16 @@ def choose_layout(settings: CpcSettings, crop: Triple, total_stride: Triple) -> 
                     grid,
                     axis,
                     slab_count(settings, grid[axis], patch[axis], stride[axis]),
+                    settings.pattern,
                 )
             )
         best = max(layouts, key=lambda layout: layout.targets if layout.slabs > 0 else -1)
-        enough = best.targets >= (LEAST_TARGETS if settings.patch is None else 2)
-        if best.slabs > 0 and min(grid) > 0 and enough:
+        if best.slabs > 0 and min(grid) > 0 and best.targets >= least:
             return best
         tried.append(f"{'x'.join(map(str, patch))} (grid {'x'.join(map(str, grid))})")
     raise UserError(
         f"the crop {'x'.join(map(str, crop))} is too small for contrastive predictive coding: patches of "
-        f"{', '.join(tried)} leave less than one slab of context or {LEAST_TARGETS} targets; "
+        f"{', '.join(tried)} leave less than one slab of context or {least} targets; "
         "choose a larger crop, or patch, stride and axis by hand",
         "auxiliary.cpc",
     )

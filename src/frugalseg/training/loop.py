@@ -79,6 +79,9 @@ class Loop:
         step = first
         if self._look(step, stop):
             self._save(step)
+        self._agree(stop)
+        if stop.signal is not None:  # that look is still due: no step may come before it
+            return step
         begun = time.perf_counter()
         for batch in batches:
             waited = time.perf_counter() - begun

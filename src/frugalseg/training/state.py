@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from frugalseg.errors import DataError
-from frugalseg.files import hash_file, sync_folder, write_atomic, write_json
+from frugalseg.files import NEW_FOLDER_MODE, hash_file, sync_folder, write_atomic, write_json
 from frugalseg.formats import seal
 from frugalseg.training.seal import (
     BEST,
@@ -115,7 +115,7 @@ def save_checkpoint(
             "sha256": {name: hash_file(temporary / name) for name in FILES},
         }
         write_json(temporary / "state.json", seal(facts_now, SEAL))
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, NEW_FOLDER_MODE)
         _swap(temporary, folder)
         temporary = None
     except (OSError, SafetensorError, DataError) as error:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.channels import require_channels
 from frugalseg.data.check_text import (
     SEVERITIES,
     CaseRow,
@@ -82,14 +83,18 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
     try:
         header = read_header(case.image)
         grid = header.grid
-        facts = grid.shape, grid.spacing, grid.orientation, header.channels
+        channels = header.channels if len(case.images) == 1 else len(case.images)
+        facts = grid.shape, grid.spacing, grid.orientation, channels
         row = CaseRow(case.name, role, *facts, not_annotated=unknown)
-        if header.channels != len(manifest.channels):
+        if len(case.images) > 1 or channels == len(manifest.channels):
+            require_channels(case.images, manifest.channels, "dataset.json names")
+        else:
             wanted = f"{len(manifest.channels)} ({', '.join(manifest.channels)})"
-            found = f"has {header.channels} channels, dataset.json names {wanted}"
+            found = f"has {channels} channels, dataset.json names {wanted}"
             add("error", case.image, found, 'give the image these channels in this order, or correct "modality"')
-        for severity, found, todo in _image_findings(read_image(case.image)[1]):
-            add(severity, case.image, found, todo)
+        for file in case.images:
+            for severity, found, todo in _image_findings(read_image(file)[1]):
+                add(severity, file, found, todo)
     except (DataError, OSError, MemoryError) as error:
         add("error", case.image, *_told(error, "replace the file, or take the case out of the data set"))
     if case.label is None:

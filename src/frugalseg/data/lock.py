@@ -42,9 +42,9 @@ def refuse_test_files(folder: Path, training: Sequence[Case], test: Sequence[Cas
         DataError: Names the entry and what it is.
     """
     labels = _identities(test_label_files(folder))
-    images = _identities([*_files(folder / IMAGES), *(case.image for case in test)])
+    images = _identities([*_files(folder / IMAGES), *(file for case in test for file in case.images)])
     for case in training:
-        for file, kind in ((case.image, "image"), (case.label, "label")):
+        for file, kind in (*((image, "image") for image in case.images), (case.label, "label")):
             if file is None:
                 continue
             found = _identity(file)
@@ -75,9 +75,9 @@ def test_lock(manifest: Manifest, readable: Collection[str]) -> None:
     Raises:
         DataError: Names the copy and what it is a copy of.
     """
-    labelled = {case.image for case in manifest.labelled}
-    images = [case.image for case in manifest.training if not manifest.transductive or case.image in labelled]
-    test_images = {*_files(manifest.folder / IMAGES), *(case.image for case in manifest.test)}
+    looked_at = manifest.labelled if manifest.transductive else manifest.training
+    images = [file for case in looked_at for file in case.images]
+    test_images = {*_files(manifest.folder / IMAGES), *(file for case in manifest.test for file in case.images)}
     for image, original in _copies(images, sorted(test_images)):
         raise DataError(
             f"is a copy of the test image {original.name}; take it out of the training images "

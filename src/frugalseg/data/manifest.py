@@ -30,14 +30,20 @@ MAX_CASES = 100_000
 class Case:
     """One image, and its label map if it has one. `group` is the patient; by default the case itself.
 
+    `images`: one file with all channels, or one file a channel in the data set's order.
     `annotated`: the structures that its label shows, where they are known; None: all of them.
     """
 
     name: str
-    image: Path
+    images: tuple[Path, ...]
     label: Path | None
     group: str
     annotated: tuple[str, ...] | None = None
+
+    @property
+    def image(self) -> Path:
+        """The file that gives the case its grid: the only one, or the first channel's."""
+        return self.images[0]
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
     annotated = read_annotated(content.get(KEY), scheme, names, unlabelled, path)
     training, test = _with_annotated(training, annotated), _with_annotated(test, annotated)
     every = [*training, *test]
-    missing = [p for case in every for p in (case.image, case.label) if p is not None and not p.is_file()]
+    missing = [p for case in every for p in (*case.images, case.label) if p is not None and not p.is_file()]
     return Manifest(
         folder=folder,
         name=str(content.get("name") or folder.resolve().name),
@@ -198,7 +204,7 @@ def _training(folder: Path, content: dict[str, Any], groups: dict[str, Any], pat
         _add(cases, image, label, groups, path)
     for sub in ("imagesTr", "imagesUn"):
         for image in sorted((folder / sub).glob("*")) if (folder / sub).is_dir() else ():
-            if is_image(image) and not any(case.image == image for case in _same(cases, image)):
+            if is_image(image) and not any(image in case.images for case in _same(cases, image)):
                 _add(cases, image, None, groups, path)
     return tuple(cases[name] for name in sorted(cases))
 
@@ -220,4 +226,4 @@ def _add(cases: dict[str, Case], image: Path, label: Path | None, groups: dict[s
     name = case_name(image)
     if name in cases:
         raise DataError(f"case {name!r} appears twice ({cases[name].image.name} and {image.name})", path)
-    cases[name] = Case(name, image, label, str(groups.get(name, name)))
+    cases[name] = Case(name, (image,), label, str(groups.get(name, name)))

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.channels import read_channels
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.data.preprocess import PreprocessSettings, preprocess
-from frugalseg.data.readers import read_image, read_label
+from frugalseg.data.readers import read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import FORMAT_VERSION, Entry, StoredCase, image_facts, read_placement
 from frugalseg.errors import DataError
@@ -81,19 +82,14 @@ def prepare_case(
         {
             "version": FORMAT_VERSION,
             "settings": settings.model_dump(mode="json"),
-            "image": hash_file(case.image),
+            "image": hash_file(case.image) if len(case.images) == 1 else [hash_file(file) for file in case.images],
         }
     )
     entry = Entry(root, case.name, image_key)
     facts = entry.read()
     made = facts is None
     if facts is None:
-        grid, image = read_image(case.image)
-        if len(image) != len(manifest.channels):
-            wanted = ", ".join(manifest.channels)
-            raise DataError(
-                f"has {len(image)} channels, dataset.json names {len(manifest.channels)} ({wanted})", case.image
-            )
+        grid, image = read_channels(case.images, manifest.channels, "dataset.json names")
         try:
             prepared = preprocess(grid, image, settings)
         except ValueError as error:

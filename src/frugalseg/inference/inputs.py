@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.channels import read_channels
 from frugalseg.data.manifest import read_manifest
-from frugalseg.data.readers import case_name, is_image, read_header, read_image
+from frugalseg.data.readers import case_name, is_image, read_header
 from frugalseg.errors import DataError, UserError, did_you_mean
-from frugalseg.geometry import TOLERANCE_MM, Grid
+from frugalseg.geometry import Grid
 
 _SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
@@ -64,26 +65,7 @@ def read_input(item: PredictionInput, channels: Sequence[str]) -> tuple[Grid, ND
     Raises:
         DataError: A file cannot be read, the number of channels is wrong, or they lie on different grids.
     """
-    grid, image = read_image(item.files[0])
-    if len(item.files) == 1:
-        if len(image) != len(channels):
-            raise DataError(
-                f"has {len(image)} channels, the model needs {len(channels)}: {', '.join(channels)}", item.files[0]
-            )
-        return grid, image
-    parts = [image]
-    for file in item.files[1:]:
-        other, part = read_image(file)
-        if other.shape != grid.shape:
-            raise DataError(f"has shape {other.shape}, {item.files[0].name} has {grid.shape}", file)
-        if (apart := grid.difference(other)) > TOLERANCE_MM:
-            raise DataError(
-                f"lies {apart:.4g} mm away from {item.files[0].name}; register the channels first", file
-            )
-        parts.append(part)
-    if any(len(part) != 1 for part in parts):
-        raise DataError("one file a channel was expected, this one has several", item.files[0])
-    return grid, np.concatenate(parts)
+    return read_channels(item.files, channels, "the model needs")
 
 
 def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None) -> PredictionInput:
@@ -112,7 +94,7 @@ def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
         manifest = read_manifest(path)
         if not manifest.test:
             raise DataError("its dataset.json has no test cases; name files or a folder instead", path)
-        return [PredictionInput(item.name, (item.image,)) for item in manifest.test]
+        return [PredictionInput(item.name, item.images) for item in manifest.test]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if is_image(file))
         if not files:

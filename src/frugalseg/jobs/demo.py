@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from frugalseg.data.channels import read_channels
 from frugalseg.data.check import check, render
 from frugalseg.data.manifest import read_manifest, test_labels
 from frugalseg.data.phantom import write_phantom
-from frugalseg.data.readers import read_image, read_label
+from frugalseg.data.readers import read_label
 from frugalseg.data.threshold import Pair, Threshold, threshold_baseline
 from frugalseg.errors import UserError
 from frugalseg.evaluation import render as render_scores
@@ -82,6 +83,9 @@ def baseline(data: Path) -> Threshold:
     def pairs(known: bool) -> Iterator[Pair]:
         for case in manifest.labelled if known else manifest.test:
             label = case.label or test_labels(data) / case.image.name
-            yield read_image(case.image)[1], read_label(label, manifest.scheme.allowed)[1].astype("uint8")
+            yield (
+                read_channels(case.images, manifest.channels, "dataset.json names")[1],
+                read_label(label, manifest.scheme.allowed)[1].astype("uint8"),
+            )
 
     return threshold_baseline(pairs(True), pairs(False))

@@ -1,0 +1,67 @@
+"""A case's channels: in one file, or in one file each, which must lie on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.data.readers import Header, read_header, read_image
+from frugalseg.errors import DataError
+from frugalseg.geometry import TOLERANCE_MM, Grid
+
+
+def read_channels(files: Sequence[Path], names: Sequence[str], who: str) -> tuple[Grid, NDArray[np.float32]]:
+    """Read a case as float32 (channel, x, y, z) on the grid of its first file.
+
+    Args:
+        files: One file with all channels, or one file a channel in the order of `names`.
+        names: The channels that are wanted.
+        who: Who wants them, for the message: "dataset.json names" or "the model needs".
+
+    Raises:
+        DataError: A file cannot be read, the number of channels is wrong, or they lie on different grids.
+    """
+    require_channels(files, names, who)
+    if len(files) == 1:
+        return read_image(files[0])
+    grid = read_header(files[0]).grid
+    image = np.empty((len(files), *grid.shape), np.float32)
+    for place, file in enumerate(files):
+        image[place] = read_image(file)[1][0]
+    return grid, image
+
+
+def require_channels(files: Sequence[Path], names: Sequence[str], who: str) -> Header:
+    """Hold a case's headers to the channels that are wanted; return that of the first file.
+
+    Raises:
+        DataError: A header cannot be read, the number of channels is wrong, or they lie on different grids.
+    """
+    headers = [read_header(file) for file in files]
+    first = headers[0]
+    if len(files) == 1:
+        if first.channels != len(names):
+            raise DataError(
+                f"has {first.channels} channels, {who} {len(names)}: {', '.join(names)}; give the image these "
+                "channels in this order",
+                files[0],
+            )
+        return first
+    for header, file in zip(headers, files, strict=True):
+        if header.channels != 1:
+            raise DataError(f"has {header.channels} channels; one file a channel was expected", file)
+        if header.grid.shape != first.grid.shape:
+            raise DataError(
+                f"has shape {header.grid.shape}, {files[0].name} has {first.grid.shape}; resample the channels to "
+                "one grid",
+                file,
+            )
+        if (apart := first.grid.difference(header.grid)) > TOLERANCE_MM:
+            raise DataError(
+                f"lies {apart:.4g} mm away from {files[0].name}; register and resample the channels to one grid",
+                file,
+            )
+    return first

@@ -79,7 +79,7 @@ def test_a_faulty_image(tmp_path: Path, part: str, name: str, trains: bool, faul
         "missing": "does not exist",
         "cut short": "cut short",
         "not finite": "5 of 960 voxels are NaN (3) or infinite (2)",
-        "channels": "has 2 channels, dataset.json names 1 (MRI)",
+        "channels": "has 2 channels, the data set has 1 (MRI)",
     }
     assert told[fault] in finding.found
     assert finding.todo

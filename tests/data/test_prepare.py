@@ -259,7 +259,7 @@ def test_errors_name_the_file_and_the_first_case_comes_first(own: Path, tmp_path
         with pytest.raises(DataError, match=r"case_01\.nii\.gz: 64 of 64 voxels are NaN"):
             run(own, tmp_path / "s", workers=workers)
     shutil.copy(own / "imagesTr" / "case_00.nii.gz", own / "imagesTr" / "case_01.nii.gz")
-    with pytest.raises(DataError, match=r"case_02\.nii\.gz: has 2 channels, dataset.json names 1: MRI"):
+    with pytest.raises(DataError, match=r"case_02\.nii\.gz: has 2 channels, the data set has 1: MRI"):
         run(own, tmp_path / "s")
 
 

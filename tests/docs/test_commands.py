@@ -37,6 +37,15 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def write_table(page: Path, folder: Path) -> None:
+    """Write the CSV that the page shows, and the JSON that it shows for it."""
+    text = page.read_text(encoding="utf-8")
+    table = re.findall(r"^```csv\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    described = re.findall(r"^```json\n(.*?)^```", text.split("## CSV of paths")[1], re.MULTILINE | re.DOTALL)
+    (folder / "cases.csv").write_text(table[0])
+    (folder / "cases.json").write_text(described[0])
+
+
 def prepared(line: str) -> str:
     """Shorten a training command: its length and sizes, and every fixed number of minutes or steps."""
     if not line.startswith("frugalseg train"):
@@ -54,6 +63,8 @@ def test_commands(page: Path, tmp_path: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     if any(line.startswith("frugalseg") for line in lines):
         write_phantom(tmp_path / "DATA", cases=8, labelled=6, test=2, shape=(28, 28, 24), seed=1)
+    if page.name == "data.md":
+        write_table(page, tmp_path)
     for line in lines:
         if line.startswith("make "):
             assert line.split()[1] in targets, line

@@ -83,7 +83,7 @@ def test_a_data_set_gives_its_test_list(tmp_path: Path) -> None:
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    for path, message in (("none", "does not exist"), ("a.png", "is no NIfTI"), ("empty", "holds no NIfTI")):
+    for path, message in (("none", "does not exist"), ("a.png", "is no image"), ("empty", "holds no image")):
         with pytest.raises(DataError, match=message):
             find_inputs([tmp_path / path], {}, TWO)
     with pytest.raises(UserError, match="nothing to predict"):

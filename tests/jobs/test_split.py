@@ -74,3 +74,21 @@ def test_refusals(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="483 of the split's 484 are missing"):
         split(NAME, smaller, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nnunets_layout_stays_nnunets(data: Path, tmp_path: Path) -> None:
+    """The images of both channels and the labels go to the folders that nnU-Net's layout reads."""
+    raw = tmp_path / "raw"
+    for part, number in (("images", "_0000"), ("images", "_0001"), ("labels", "")):
+        (raw / f"{part}Tr").mkdir(parents=True, exist_ok=True)
+        for file in (data / f"{part}Tr").iterdir():
+            (raw / f"{part}Tr" / f"{file.name.removesuffix('.nii.gz')}{number}.nii.gz").symlink_to(file)
+    content = json.loads((data / "dataset.json").read_text())
+    labels = {name: int(value) for value, name in content["labels"].items()}
+    described = {"channel_names": {"0": "FLAIR", "1": "T1w"}, "labels": labels, "file_ending": ".nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps({**described, "numTraining": 484}))
+    split(NAME, raw, tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert (len(manifest.labelled), len(manifest.validation), len(manifest.test)) == (435, 48, 49)
+    assert len(manifest.test[0].images) == 2
+    assert manifest.scheme.structures == ("whole_tumour", "tumour_core", "enhancing")

@@ -12,7 +12,7 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictions; must be new.")],
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Images, folders of images, or a data set (its test list).")
+        list[Path] | None, typer.Argument(help="Images, folders of images, or a data set or CSV (its test list).")
     ] = None,
     channel: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE, once for each of the model's channels, for one case.")

@@ -9,8 +9,15 @@ import typer
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
+    data: Annotated[Path, typer.Argument(help="Folder with dataset.json, a CSV of paths, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")],
+    label_maps: Annotated[
+        Path | None, typer.Option("--label-maps", help="Folder of label maps, where DATA is a folder of images.")
+    ] = None,
+    describe: Annotated[
+        Path | None,
+        typer.Option("--describe", help="JSON that says what labels and channels mean (CSV or folders)."),
+    ] = None,
     method: Annotated[
         str, typer.Option(help="encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg (see `frugalseg recipes`).")
     ] = "sscpcseg",
@@ -49,6 +56,7 @@ def train(
 ) -> None:
     """Train on a few labels; methods named ss* use the unlabelled volumes, too."""
     from frugalseg.data.budget import LISTED
+    from frugalseg.data.source import DataSource
     from frugalseg.errors import UserError
     from frugalseg.jobs.train import train as job
 
@@ -67,7 +75,7 @@ def train(
     if deterministic:
         overrides.append("training.deterministic=true")
     result = job(
-        data,
+        DataSource(data, label_maps, describe),
         out,
         method,
         labels,

@@ -19,7 +19,7 @@ def read_channels(files: Sequence[Path], names: Sequence[str], who: str) -> tupl
     Args:
         files: One file with all channels, or one file a channel in the order of `names`.
         names: The channels that are wanted.
-        who: Who wants them, for the message: "dataset.json names" or "the model needs".
+        who: Who wants them, for the message: "the data set has" or "the model needs".
 
     Raises:
         DataError: A file cannot be read, the number of channels is wrong, or they lie on different grids.

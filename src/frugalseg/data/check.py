@@ -28,7 +28,7 @@ from frugalseg.data.check_text import (
     render,
 )
 from frugalseg.data.lock import test_lock
-from frugalseg.data.manifest import Case, Manifest, read_manifest
+from frugalseg.data.manifest import Case, DataSource, Manifest, read_manifest
 from frugalseg.data.prepare import require_same_grid
 from frugalseg.data.readers import read_header, read_image, read_label
 from frugalseg.data.scheme import LabelScheme
@@ -38,18 +38,20 @@ from frugalseg.geometry import Grid
 __all__ = ["CaseRow", "CheckReport", "Finding", "StructureRow", "check", "check_case", "render"]
 
 
-def check(folder: Path, progress: Callable[[str], Any] | None = None, workers: int | None = None) -> CheckReport:
+def check(
+    data: Path | DataSource, progress: Callable[[str], Any] | None = None, workers: int | None = None
+) -> CheckReport:
     """Check a data set, as many cases at a time as there are processors.
 
     Args:
-        folder: Folder with dataset.json.
+        data: The data set: a folder with dataset.json, a CSV of paths, or a `DataSource`.
         progress: Called with a case's name when it has been looked at; from any of the workers' threads.
         workers: Cases at a time; by default the number of processors, 16 at most.
 
     Raises:
-        DataError: There is no data set, or its dataset.json is malformed.
+        DataError: There is no data set, or what lists its cases is malformed.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(data)
     jobs: list[tuple[Case, Role]] = [(c, "labelled" if c.label else "unlabelled") for c in manifest.training]
     jobs += [(case, "test") for case in manifest.test]
 
@@ -63,8 +65,12 @@ def check(folder: Path, progress: Callable[[str], Any] | None = None, workers: i
         results = list(pool.map(one, jobs))
     rows = tuple(row for row, _ in results)
     structures = tuple(_structure(name, rows) for name in manifest.scheme.structures)
-    report = CheckReport(manifest.name, str(folder), manifest.channels, structures, rows, ())
-    findings = [finding for _, found in results for finding in found] + _across(report) + _locked(manifest)
+    report = CheckReport(manifest.name, str(manifest.source.path), manifest.channels, structures, rows, ())
+    findings = (
+        [finding for _, found in results for finding in found]
+        + _across(report, manifest.where.name)
+        + _locked(manifest)
+    )
     # Sorting is stable: within a severity the order of the cases and of what was looked at stays.
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return replace(report, findings=tuple(findings))
@@ -87,10 +93,10 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         facts = grid.shape, grid.spacing, grid.orientation, channels
         row = CaseRow(case.name, role, *facts, not_annotated=unknown)
         if len(case.images) > 1 or channels == len(manifest.channels):
-            require_channels(case.images, manifest.channels, "dataset.json names")
+            require_channels(case.images, manifest.channels, "the data set has")
         else:
             wanted = f"{len(manifest.channels)} ({', '.join(manifest.channels)})"
-            found = f"has {channels} channels, dataset.json names {wanted}"
+            found = f"has {channels} channels, the data set has {wanted}"
             add("error", case.image, found, 'give the image these channels in this order, or correct "modality"')
         for file in case.images:
             for severity, found, todo in _image_findings(read_image(file)[1]):
@@ -177,12 +183,12 @@ def _structure(name: str, rows: Sequence[CaseRow]) -> StructureRow:
     return StructureRow(name, len(ml), voxels, sum(ml), (min(ml), max(ml)) if ml else None, unknown)
 
 
-def _across(report: CheckReport) -> list[Finding]:
+def _across(report: CheckReport, where: str) -> list[Finding]:
     """Return what only shows when all cases are looked at together."""
     findings = []
 
     def add(severity: Severity, found: str, todo: str) -> None:
-        findings.append(Finding(severity, "", "dataset.json", found, todo))
+        findings.append(Finding(severity, "", where, found, todo))
 
     if not report.counts["labelled"]:
         add("error", "no training case has a label, at least one is needed", 'name a "label" in "training"')

@@ -1,9 +1,9 @@
-"""A data set on disk: which cases there are, what each is for, and what its labels mean.
+"""A data set: which cases there are, what each is for, and what its labels mean.
 
-Layout of the Medical Segmentation Decathlon: `dataset.json` with "modality", "labels", "training" and "test",
-images 3D or 4D with channels last. It may add "regions", "regions_class_order", "groups" (case to patient),
-"annotated_classes" (case to the structures that its label shows) and "ignore" (the value of unknown voxels).
-A training entry with a label is labelled; every other image in imagesTr or imagesUn is unlabelled.
+It lies on disk in one of the layouts of `layouts`: a folder with dataset.json as the Medical Segmentation Decathlon
+or nnU-Net v2 have it, a CSV of paths, or a folder of images and one of label maps. Any may add "regions",
+"regions_class_order", "groups" (case to patient), "validation", "annotated_classes" (case to the structures that
+its label shows) and "ignore" (the value of unknown voxels).
 
 The manifest knows the images of the test cases and not their labels: those paths are made in one place only,
 `test_labels`, which nothing but `evaluate` calls (and the demo, to score a threshold on data that it made itself);
@@ -17,33 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.data.annotated import KEY, read_annotated
+from frugalseg.data.case import Case
+from frugalseg.data.layouts import decathlon, folders, nnunet, table
+from frugalseg.data.layouts.listing import Listing, images_by_name
 from frugalseg.data.lock import LABELS, refuse_test_files
-from frugalseg.data.readers import case_name, is_image
+from frugalseg.data.region_labels import expand_regions
 from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.source import DataSource
 from frugalseg.errors import DataError
 from frugalseg.files import read_json_object
 
-MAX_CASES = 100_000
+__all__ = [
+    "Case",
+    "DataSource",
+    "Manifest",
+    "read_manifest",
+    "require_files",
+    "test_labels",
+    "with_test_images",
+]
 
-
-@dataclass(frozen=True)
-class Case:
-    """One image, and its label map if it has one. `group` is the patient; by default the case itself.
-
-    `images`: one file with all channels, or one file a channel in the data set's order.
-    `annotated`: the structures that its label shows, where they are known; None: all of them.
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path | None
-    group: str
-    annotated: tuple[str, ...] | None = None
-
-    @property
-    def image(self) -> Path:
-        """The file that gives the case its grid: the only one, or the first channel's."""
-        return self.images[0]
+DATASET = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,7 @@ class Manifest:
     """A data set: `training` holds labelled and unlabelled cases by name, `test` cases never have a label here.
 
     `transductive`: the test cases' images are among the unlabelled training cases, because the user asked for that.
+    `where`: the file (or folder) that lists the cases, for messages.
     """
 
     folder: Path
@@ -63,6 +58,8 @@ class Manifest:
     licence: str = ""
     missing: tuple[Path, ...] = field(default=(), compare=False)
     transductive: bool = False
+    source: DataSource = field(default=DataSource(Path()), compare=False)
+    where: Path = field(default=Path("dataset.json"), compare=False)
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -70,63 +67,103 @@ class Manifest:
         return tuple(case for case in self.training if case.label is not None)
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read `folder`/dataset.json and find the images beside it.
+def read_manifest(data: Path | DataSource) -> Manifest:
+    """Read what a data set says of itself, and find its files; no image is opened.
 
     Raises:
-        DataError: There is no such folder or file, it is malformed, names the same case twice, names a file
-            outside the folder, or leaves no training image; or a case or structure under "annotated_classes"
-            does not exist.
+        DataError: There is no such folder or file, it is malformed or a mixture of layouts, names the same case
+            twice, names a file outside the folder, or leaves no training image; or a case or structure under
+            "annotated_classes" does not exist.
     """
-    if not folder.is_dir():
-        raise DataError("is not a folder; expected a data set with dataset.json, imagesTr and labelsTr", folder)
-    path = folder / "dataset.json"
-    if not path.exists():
-        raise DataError(
-            "has no dataset.json; expected a data set in the layout of the Medical Segmentation Decathlon "
-            "(dataset.json, imagesTr, labelsTr): give its folder, or write one as docs/data.md shows",
-            folder,
-        )
-    content = read_json_object(path)
-    channels = _channels(content, path)
-    groups = content.get("groups") or {}
-    if not isinstance(groups, dict):
-        raise DataError("groups must be an object of case names and patients", path)
-    training = _training(folder, content, groups, path)
-    test = _test(folder, content, groups, path)
+    source = DataSource.of(data)
+    listing = _listing(source)
+    path, content, training, test = listing.where, dict(listing.content), listing.training, listing.test
     if not training:
-        raise DataError("names no training image, and imagesTr and imagesUn hold none", path)
+        raise DataError("names no training image, and there is none in imagesTr and imagesUn", path)
     known = {case.name for case in training}
-    both = known & {case.name for case in test}
-    if both:
-        raise DataError(f"case {sorted(both)[0]!r} is both a training and a test case", path)
-    strangers = sorted(set(groups) - known - {case.name for case in test})
-    if strangers:
+    tested = {case.name for case in test}
+    if both := sorted(known & tested):
+        raise DataError(f"case {both[0]!r} is both a training and a test case", path)
+    if strangers := sorted(set(listing.groups) - known - tested):
         raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set", path)
-    refuse_test_files(folder, training, test, path)
-    validation = tuple(str(name) for name in content.get("validation") or ())
-    if tested := sorted(set(validation) & {case.name for case in test}):
-        raise DataError(f"validation names the test case {tested[0]!r}, whose label no run may read", path)
+    refuse_test_files(source, training, test, path)
+    validation = listing.validation or _names(content.get("validation"), path)
+    if wrong := sorted(set(validation) & tested):
+        raise DataError(f"validation names the test case {wrong[0]!r}, whose label no run may read", path)
     if not set(validation) <= {case.name for case in training if case.label is not None}:
         raise DataError("validation may name labelled training cases only", path)
-    scheme = LabelScheme.from_json(content, str(path))
-    names = {case.name for case in (*training, *test)}
+    scheme = LabelScheme.from_json(expand_regions(content, path), str(path))
     unlabelled = {case.name for case in training if case.label is None}
-    annotated = read_annotated(content.get(KEY), scheme, names, unlabelled, path)
+    said = listing.annotated if listing.annotated is not None else content.get(KEY)
+    annotated = read_annotated(said, scheme, known | tested, unlabelled, path)
     training, test = _with_annotated(training, annotated), _with_annotated(test, annotated)
     every = [*training, *test]
     missing = [p for case in every for p in (*case.images, case.label) if p is not None and not p.is_file()]
     return Manifest(
-        folder=folder,
-        name=str(content.get("name") or folder.resolve().name),
-        channels=channels,
+        folder=listing.folder,
+        name=str(content.get("name") or (source.path.stem if source.is_table else source.path.resolve().name)),
+        channels=listing.channels,
         scheme=scheme,
         training=training,
         test=test,
         validation=validation,
         licence=str(content.get("licence") or content.get("license") or ""),
         missing=tuple(missing),
+        source=source,
+        where=path,
     )
+
+
+def _listing(source: DataSource) -> Listing:
+    """Tell the layout from what is there, and read it."""
+    folder = source.path
+    if source.label_maps is not None:
+        if source.is_table or (folder / DATASET).exists():
+            raise DataError(
+                "lists its label maps itself; take --label-maps away, or give a folder of images", folder
+            )
+        return folders.read(source)
+    if source.is_table:
+        return table.read(source)
+    if not folder.is_dir():
+        raise DataError(
+            "is not a folder; expected a data set with dataset.json, imagesTr and labelsTr, or a CSV of paths",
+            folder,
+        )
+    path = folder / DATASET
+    if not path.exists():
+        raise DataError(
+            "has no dataset.json; expected a data set in the layout of the Medical Segmentation Decathlon "
+            "(dataset.json, imagesTr, labelsTr) or of nnU-Net: give its folder, write one as docs/data.md shows, "
+            "give a CSV of paths, or say with --label-maps where the labels of this folder of images are",
+            folder,
+        )
+    if source.describe is not None:
+        raise DataError(f"is not needed: {path} says what the labels mean; take --describe away", source.describe)
+    content = read_json_object(path)
+    nnunet_keys = [key for key in ("file_ending", "dataset") if key in content]
+    others = [key for key in ("modality", "training", "test") if content.get(key)]
+    if nnunet_keys and others:
+        raise DataError(
+            f'is a mixture: "{nnunet_keys[0]}" is of nnU-Net\'s layout, "{others[0]}" of the Decathlon\'s; '
+            "keep the keys of one of them, as docs/data.md shows",
+            path,
+        )
+    if nnunet_keys:
+        return nnunet.read(folder, content, path)
+    if "channel_names" in content and not others:
+        raise DataError(
+            'has "channel_names" as nnU-Net has it, but no "file_ending" (nor "training", as the Decathlon has it)'
+            '; add it, for instance "file_ending": ".nii.gz"',
+            path,
+        )
+    return decathlon.read(folder, content, path)
+
+
+def _names(value: Any, path: Path) -> tuple[str, ...]:
+    if value is not None and not isinstance(value, list):
+        raise DataError(f"validation must be a list of case names, not {str(value)[:60]!r}", path)
+    return tuple(str(name) for name in value or ())
 
 
 def require_files(manifest: Manifest) -> None:
@@ -138,7 +175,7 @@ def require_files(manifest: Manifest) -> None:
     if manifest.missing:
         more = f" ({len(manifest.missing)} such files in all)" if len(manifest.missing) > 1 else ""
         raise DataError(
-            f"is named in dataset.json but does not exist{more}; put it there, or take its entry out",
+            f"is named in {manifest.where.name} but does not exist{more}; put it there, or take its entry out",
             manifest.missing[0],
         )
 
@@ -150,80 +187,24 @@ def with_test_images(manifest: Manifest) -> Manifest:
         DataError: There is no test case.
     """
     if not manifest.test:
-        raise DataError("has no test case whose image --transductive could use", manifest.folder)
+        raise DataError("has no test case whose image --transductive could use", manifest.where)
     training = sorted((*manifest.training, *manifest.test), key=lambda case: case.name)
     return replace(manifest, training=tuple(training), transductive=True)
 
 
-def test_labels(folder: Path) -> Path:
-    """Return the folder of the test cases' labels. Only `evaluate` may call it (and the demo, on its own data)."""
-    return folder / LABELS
+def test_labels(data: Path | DataSource) -> dict[str, Path]:
+    """Return the labels of the test cases by case: a CSV's test rows, or the files in a data set's labelsTs.
+
+    Only `evaluate` may call it (and the demo, on its own data).
+
+    Raises:
+        DataError: Two files are the label of one case, or the CSV is malformed.
+    """
+    source = DataSource.of(data)
+    if source.is_table:
+        return table.test_label_paths(source.path)
+    return images_by_name(source.path / LABELS)
 
 
 def _with_annotated(cases: tuple[Case, ...], annotated: dict[str, tuple[str, ...]]) -> tuple[Case, ...]:
     return tuple(replace(case, annotated=annotated.get(case.name)) for case in cases)
-
-
-def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
-    channels = content.get("modality") or content.get("channel_names")
-    if not isinstance(channels, dict) or not channels:
-        raise DataError('has no "modality", an object such as {"0": "MRI"}', path)
-    if sorted(channels) != sorted(str(index) for index in range(len(channels))):
-        raise DataError(f'"modality" must number its channels 0 to {len(channels) - 1}', path)
-    names = tuple(str(channels[str(index)]) for index in range(len(channels)))
-    if len(set(names)) < len(names):
-        raise DataError(f'"modality" names a channel twice: {", ".join(names)}', path)
-    return names
-
-
-def _inside(folder: Path, entry: Any, path: Path) -> Path:
-    """Turn an entry of dataset.json into a path below the data folder."""
-    if not isinstance(entry, str) or not entry or "\0" in entry or len(entry) > 4096:
-        raise DataError(f"a file name was expected, not {str(entry)[:60]!r}", path)
-    relative = Path(entry)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise DataError(f"{entry!r} leaves the data folder", path)
-    return folder / relative
-
-
-def _entries(content: dict[str, Any], key: str, path: Path) -> list[Any]:
-    entries = content.get(key) or []
-    if not isinstance(entries, list) or len(entries) > MAX_CASES:
-        raise DataError(f'"{key}" must be a list of at most {MAX_CASES} entries', path)
-    return entries
-
-
-def _training(folder: Path, content: dict[str, Any], groups: dict[str, Any], path: Path) -> tuple[Case, ...]:
-    cases: dict[str, Case] = {}
-    for entry in _entries(content, "training", path):
-        pair = {"image": entry} if isinstance(entry, str) else entry
-        if not isinstance(pair, dict) or "image" not in pair:
-            raise DataError('an entry of "training" needs an "image", and a "label" if it has one', path)
-        image = _inside(folder, pair["image"], path)
-        label = _inside(folder, pair["label"], path) if pair.get("label") else None
-        _add(cases, image, label, groups, path)
-    for sub in ("imagesTr", "imagesUn"):
-        for image in sorted((folder / sub).glob("*")) if (folder / sub).is_dir() else ():
-            if is_image(image) and not any(image in case.images for case in _same(cases, image)):
-                _add(cases, image, None, groups, path)
-    return tuple(cases[name] for name in sorted(cases))
-
-
-def _test(folder: Path, content: dict[str, Any], groups: dict[str, Any], path: Path) -> tuple[Case, ...]:
-    cases: dict[str, Case] = {}
-    for entry in _entries(content, "test", path):
-        image = entry.get("image") if isinstance(entry, dict) else entry
-        _add(cases, _inside(folder, image, path), None, groups, path)
-    return tuple(cases[name] for name in sorted(cases))
-
-
-def _same(cases: dict[str, Case], image: Path) -> list[Case]:
-    found = cases.get(case_name(image))
-    return [] if found is None else [found]
-
-
-def _add(cases: dict[str, Case], image: Path, label: Path | None, groups: dict[str, Any], path: Path) -> None:
-    name = case_name(image)
-    if name in cases:
-        raise DataError(f"case {name!r} appears twice ({cases[name].image.name} and {image.name})", path)
-    cases[name] = Case(name, (image,), label, str(groups.get(name, name)))

@@ -89,7 +89,7 @@ def prepare_case(
     facts = entry.read()
     made = facts is None
     if facts is None:
-        grid, image = read_channels(case.images, manifest.channels, "dataset.json names")
+        grid, image = read_channels(case.images, manifest.channels, "the data set has")
         try:
             prepared = preprocess(grid, image, settings)
         except ValueError as error:

@@ -1,9 +1,11 @@
-"""Reading images and label maps from NIfTI, with the header looked at before anything is allocated."""
+"""Reading images and label maps, with the header looked at before anything is allocated.
+
+NIfTI is read by nibabel, here; NRRD and MetaImage by SimpleITK, in `itk`. A 2D image is one slice, (x, y, 1).
+"""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +15,46 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from frugalseg.data import itk
+from frugalseg.data.imagetypes import (
+    MAX_VOXELS,
+    READABLE_WORDS,
+    Header,
+    Kind,
+    case_name,
+    describe,
+    image_kind,
+    is_image,
+    thick,
+)
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
 
-MAX_VOXELS = 2**32  # 16 GiB in float32: over this a header is taken for damaged
+__all__ = [
+    "MAX_VOXELS",
+    "Header",
+    "case_name",
+    "is_image",
+    "read_header",
+    "read_image",
+    "read_label",
+    "write_label",
+    "write_map",
+]
+
 LABEL_TOLERANCE = 1e-3
 _BROKEN = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a file says of itself: its grid, number of channels (last axis of a 4D file) and voxel type."""
-
-    grid: Grid
-    channels: int
-    dtype: str
-
-
-def is_image(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file."""
-    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
-
-
-def case_name(path: Path) -> str:
-    """Return the file's name without the NIfTI suffix."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def read_header(path: Path) -> Header:
-    """Read a NIfTI header.
+    """Read an image file's header.
 
     Raises:
-        DataError: The file is missing, no NIfTI, claims more voxels than the limit, is neither 3D nor 4D, or has
-            an affine that is singular or not finite.
+        DataError: The file is missing, of no known type, claims more voxels than the limit or than it holds, is
+            none of 2D, 3D and 4D, or has an affine that is singular or not finite.
     """
+    if _kind(path) != "nifti":
+        return itk.read_header(path)
     return _describe(_open(path), path)
 
 
@@ -56,11 +64,8 @@ def read_image(path: Path) -> tuple[Grid, NDArray[np.float32]]:
     Raises:
         DataError: As `read_header`, or the voxels are damaged, colours, or complex numbers.
     """
-    image = _open(path)
-    header = _describe(image, path)
-    array = _voxels(image, path).astype(np.float32, copy=False)
-    channels = array[None] if array.ndim == 3 else np.moveaxis(array, 3, 0)
-    return header.grid, channels
+    header, voxels = _read(path)
+    return header.grid, np.moveaxis(voxels.astype(np.float32, copy=False), 3, 0)
 
 
 def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.int32], int]:
@@ -72,11 +77,10 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
     Raises:
         DataError: As `read_image`, or voxels hold other values than `allowed`; these are named.
     """
-    image = _open(path)
-    header = _describe(image, path)
+    header = read_header(path)
     if header.channels != 1:
         raise DataError(f"a label map has one channel, this file has {header.channels}", path)
-    voxels = _voxels(image, path).reshape(header.grid.shape)
+    voxels = _read(path)[1][..., 0]
     if not np.isfinite(voxels).all():
         raise DataError(f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite", path)
     nearest = np.rint(voxels)
@@ -92,15 +96,19 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
     if strange:
         known = ", ".join(str(value) for value in allowed)
         names = ", ".join(strange[:5]) + (" ..." if len(strange) > 5 else "")
-        raise DataError(f"label values {names} are not in the scheme ({known}); add or remap them", path)
+        raise DataError(
+            f'label values {names} are not in the scheme ({known}); add them to "labels" (in dataset.json, or in '
+            "the JSON beside a CSV or given by --describe), or remap them",
+            path,
+        )
     return header.grid, nearest.astype(np.int32), int((away > 0).sum())
 
 
 def write_label(path: Path, label: NDArray[Any], like: Path) -> None:
-    """Write a label map (x, y, z) with the geometry of the image file `like`, its header fields bit for bit.
+    """Write a label map (x, y, z) with the geometry of the image file `like`, a NIfTI's header fields bit for bit.
 
     Only what describes the voxels' values changes: data type (uint8, or int16 where values need it), scaling,
-    display range, and for a 4D image the number of dimensions.
+    display range, and for a 4D image the number of dimensions. `path` is of the type of `like` (`written_suffix`).
 
     Raises:
         DataError: `like` cannot be read or the file cannot be written.
@@ -116,7 +124,15 @@ def write_map(path: Path, values: NDArray[np.float32], like: Path) -> None:
 def _write(path: Path, array: NDArray[Any], like: Path) -> None:
     from frugalseg.files import write_atomic
 
+    kind = _kind(like)
+    if _kind(path) != kind:
+        raise ValueError(f"{path.name} is of another type than {like.name}, whose geometry it is to have")
+    if kind != "nifti":
+        itk.write(path, array, like)
+        return
     source = _open(like)
+    if len(source.shape) == 2 and array.ndim == 3:
+        array = array[:, :, 0]
     header = source.header.copy()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
@@ -129,6 +145,31 @@ def _write(path: Path, array: NDArray[Any], like: Path) -> None:
     for field in ("qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):
         image.header[field] = source.header[field]
     write_atomic(path, lambda temporary: nib.save(image, temporary))
+
+
+def _kind(path: Path) -> Kind:
+    """Return what reads the file; one of no known suffix is left to nibabel, which knows some more of NIfTI's.
+
+    Raises:
+        DataError: It keeps its voxels in another file.
+    """
+    kind = image_kind(path) or "nifti"
+    if kind == "detached":
+        raise DataError(
+            f"keeps its voxels in another file, which is not followed; save it as one file ({READABLE_WORDS})", path
+        )
+    return kind
+
+
+def _read(path: Path) -> tuple[Header, NDArray[Any]]:
+    """Read header and voxels, the latter as (x, y, z, channel)."""
+    if _kind(path) != "nifti":
+        header, voxels = itk.read_voxels(path)
+    else:
+        image = _open(path)
+        header = _describe(image, path)
+        voxels = _voxels(image, path)
+    return header, voxels.reshape(*header.grid.shape, header.channels)
 
 
 def _open(path: Path) -> nib.Nifti1Image:
@@ -145,23 +186,8 @@ def _open(path: Path) -> nib.Nifti1Image:
 
 def _describe(image: nib.Nifti1Image, path: Path) -> Header:
     shape = tuple(int(side) for side in image.shape)
-    if len(shape) not in (3, 4) or min(shape, default=0) < 1:
-        raise DataError(f"has shape {shape}, 3D, or 4D with channels last, was expected; convert or split it", path)
-    if np.prod(np.array(shape, dtype=np.float64)) > MAX_VOXELS:
-        raise DataError(
-            f"claims {shape} voxels, over the limit of {MAX_VOXELS}: its header is damaged; copy it anew", path
-        )
-    dtype = image.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise DataError(
-            f"has voxels of type {dtype}, colours and complex numbers cannot be used; convert it to grey values",
-            path,
-        )
-    try:
-        grid = Grid((shape[0], shape[1], shape[2]), np.asarray(image.affine))
-    except ValueError as error:
-        raise DataError(f"has no usable geometry: {error}", path) from error
-    return Header(grid, shape[3] if len(shape) == 4 else 1, str(dtype))
+    affine = np.asarray(image.affine, np.float64)
+    return describe(shape, image.get_data_dtype(), thick(affine) if len(shape) == 2 else affine, path)
 
 
 def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frugalseg.data.channels import read_channels
-from frugalseg.data.manifest import read_manifest
-from frugalseg.data.readers import case_name, is_image, read_header
+from frugalseg.data.imagetypes import READABLE_WORDS, case_name, is_image
+from frugalseg.data.layouts.listing import SUFFIX, list_images, plain
+from frugalseg.data.manifest import DataSource, Manifest, read_manifest
+from frugalseg.data.readers import read_header
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.geometry import Grid
-
-_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def find_inputs(
     """Find the cases to predict.
 
     Args:
-        paths: Files, folders of files, or data sets (whose test list is taken).
+        paths: Files, folders of files, or data sets (with dataset.json, or a CSV), whose test list is taken.
         named: Files of a single case by channel name, instead of `paths`.
         channels: The model's channels.
         case: Name of that single case; by default its folder's.
@@ -78,7 +77,7 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None)
     missing = [name for name in channels if name not in named]
     if missing:
         raise UserError(f"channel {', '.join(missing)} is missing; needed: {', '.join(channels)}", "--channel")
-    if case is not None and (case in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", case)):
+    if case is not None and not plain(case):
         raise UserError(f"{case!r} cannot name a file in --out; take a plain name", "--case")
     files = tuple(named[name] for name in channels)
     for file in files:
@@ -90,26 +89,53 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None)
 def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
     if not path.exists():
         raise DataError("does not exist", path)
-    if (path / "dataset.json").exists():
+    if DataSource(path).is_table or (path / "dataset.json").exists():
         manifest = read_manifest(path)
         if not manifest.test:
-            raise DataError("its dataset.json has no test cases; name files or a folder instead", path)
-        return [PredictionInput(item.name, item.images) for item in manifest.test]
+            raise DataError("has no test cases; name files or a folder instead", manifest.where)
+        places = _places(manifest, channels)
+        return [
+            PredictionInput(
+                item.name, tuple(item.images[i] for i in places) if len(item.images) > 1 else item.images
+            )
+            for item in manifest.test
+        ]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if is_image(file))
+        files = list_images(path)
         if not files:
-            raise DataError("holds no NIfTI image (.nii, .nii.gz)", path)
+            raise DataError(f"holds no image ({READABLE_WORDS})", path)
         return _group(files, channels)
     if not is_image(path):
-        raise DataError("is no NIfTI image (.nii, .nii.gz)", path)
+        raise DataError(f"is no image of a known type ({READABLE_WORDS})", path)
     return _group([path], channels)
+
+
+def _places(manifest: Manifest, channels: Sequence[str]) -> list[int]:
+    """Return where each of the model's channels stands among those of a data set, by their names.
+
+    A data set of one channel may call it anything: there is nothing to mistake it for.
+
+    Raises:
+        DataError: The names differ, or files with several channels have them in another order.
+    """
+    own = manifest.channels
+    if len(own) == 1:
+        return [0]
+    one_file = any(len(case.images) == 1 for case in manifest.test)
+    if set(own) != set(channels) or (one_file and own != tuple(channels)):
+        raise DataError(
+            f"names the channels {', '.join(own)}, the model needs {', '.join(channels)}"
+            f"{', in this order' if set(own) == set(channels) else ''}; name the same ones alike, or give files",
+            manifest.where,
+        )
+    return [own.index(name) for name in channels]
 
 
 def _group(files: Sequence[Path], channels: Sequence[str]) -> list[PredictionInput]:
     """Join files named CASE_0000, CASE_0001, ... where the model has several channels."""
     groups: dict[str, dict[int, Path]] = {}
     for file in files:
-        match = _SUFFIX.match(case_name(file))
+        match = SUFFIX.match(case_name(file))
         # hippocampus_0001 of a one-channel model is a case of its own unless it ends in channel 0's suffix.
         if match and int(match["channel"]) < len(channels):
             name, channel = match["case"], int(match["channel"])

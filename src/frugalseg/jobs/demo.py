@@ -79,12 +79,13 @@ def demo(out: Path, minutes: float = MINUTES, overwrite: bool = False, seed: int
 def baseline(data: Path) -> Threshold:
     """Return the best single-channel threshold of the labelled cases, scored on the test cases."""
     manifest = read_manifest(data)
+    truth = test_labels(data)
 
     def pairs(known: bool) -> Iterator[Pair]:
         for case in manifest.labelled if known else manifest.test:
-            label = case.label or test_labels(data) / case.image.name
+            label = case.label or truth[case.name]
             yield (
-                read_channels(case.images, manifest.channels, "dataset.json names")[1],
+                read_channels(case.images, manifest.channels, "the data set has")[1],
                 read_label(label, manifest.scheme.allowed)[1].astype("uint8"),
             )
 

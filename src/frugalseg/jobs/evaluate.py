@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.data.manifest import read_manifest, test_labels
+from frugalseg.data.imagetypes import READABLE_WORDS
+from frugalseg.data.layouts.description import read_description
+from frugalseg.data.layouts.listing import images_by_name
+from frugalseg.data.manifest import DataSource, read_manifest, test_labels
 from frugalseg.data.prepare import describe_difference
-from frugalseg.data.readers import case_name, is_image, read_label
+from frugalseg.data.readers import read_label
+from frugalseg.data.region_labels import expand_regions
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
@@ -39,17 +43,19 @@ def evaluate(
     tolerance_mm: float = 1.0,
     cases: Sequence[str] | None = None,
     allow_missing: bool = False,
+    describe: Path | None = None,
 ) -> EvaluationResult:
     """Score predictions and write cases.csv, summary.json and report.html.
 
     Args:
         predictions: Folder of label maps named like the cases.
-        truth: A data set (its test labels are taken) or a folder of label maps; of a data set's own folder of
-            labels its dataset.json says what they mean.
+        truth: A data set, a folder or a CSV (its test labels are taken), or a folder of label maps; of a data set's
+            own folder of labels its dataset.json says what they mean.
         out: Folder for the results; must not exist or be empty.
         tolerance_mm: Of surface Dice, in millimetres.
         cases: Only these cases; by default every truth case.
         allow_missing: Count truth cases without a prediction as missed, instead of refusing.
+        describe: JSON that says what the labels of a CSV or of a folder of label maps mean.
 
     Raises:
         UserError: Truth cases have no prediction; the folder holds nothing to compare; `out` is not empty.
@@ -59,18 +65,20 @@ def evaluate(
         raise UserError("exists and is not empty; choose another --out", out)
     if not predictions.is_dir():
         raise UserError("is not a folder of predictions", predictions)
-    data = find_data_set(truth)
-    folder = test_labels(truth) if data == truth else truth
-    if not folder.is_dir():
-        raise UserError("is not a folder of label maps (nor a data set with labelsTs)", folder)
-    labels = {case_name(path): path for path in sorted(folder.iterdir()) if is_image(path)}
+    data = find_data_set(truth, describe)
+    if data is not None and data.path == truth:
+        labels = test_labels(data)
+    elif truth.is_dir():
+        labels = images_by_name(truth)
+    else:
+        raise UserError("is neither a folder of label maps nor a data set", truth)
+    if not labels:
+        raise UserError(f"has no label maps of test cases ({READABLE_WORDS}; a data set's lie in labelsTs)", truth)
     if cases is not None:
         if unknown := sorted(set(cases) - set(labels)):
-            raise UserError(f"has no label of case {unknown[0]!r}", folder)
+            raise UserError(f"has no label of case {unknown[0]!r}", truth)
         labels = {name: labels[name] for name in labels if name in set(cases)}
-    if not labels:
-        raise UserError("holds no label maps (.nii, .nii.gz)", folder)
-    found = {case_name(path): path for path in sorted(predictions.iterdir()) if is_image(path)}
+    found = images_by_name(predictions)
     missing = tuple(name for name in labels if name not in found)
     if len(missing) == len(labels):
         raise UserError(f"holds no prediction of any of the {len(labels)} truth cases", predictions)
@@ -81,7 +89,7 @@ def evaluate(
             "--allow-missing",
             predictions,
         )
-    scheme = find_scheme(predictions, data)
+    scheme = find_scheme(predictions, data, describe)
     annotated = find_annotated(data)
     rows: list[CaseRow] = []
     with bar("evaluating", len(labels)) as advance:
@@ -149,15 +157,17 @@ def evaluate_case(
     return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
 
 
-def find_data_set(truth: Path) -> Path | None:
+def find_data_set(truth: Path, describe: Path | None = None) -> DataSource | None:
     """Return the data set that the truth is, or whose labels it holds, or None."""
-    if (truth / DATASET).exists():
-        return truth
-    inside = truth.absolute()
-    return inside.parent if inside.name in LABEL_FOLDERS and (inside.parent / DATASET).exists() else None
+    source = DataSource(truth, describe=describe)
+    if source.is_table or (truth / DATASET).exists():
+        return source
+    beside = truth.absolute()
+    is_part = beside.name in LABEL_FOLDERS and (beside.parent / DATASET).exists()
+    return DataSource(beside.parent, describe=describe) if is_part else None
 
 
-def find_annotated(data: Path | None) -> dict[str, tuple[str, ...] | None]:
+def find_annotated(data: DataSource | None) -> dict[str, tuple[str, ...] | None]:
     """Return the annotated structures of the data set's cases; None: all."""
     if data is None:
         return {}
@@ -165,14 +175,16 @@ def find_annotated(data: Path | None) -> dict[str, tuple[str, ...] | None]:
     return {case.name: case.annotated for case in (*manifest.training, *manifest.test)}
 
 
-def find_scheme(predictions: Path, data: Path | None) -> LabelScheme:
-    """Take the label scheme from the data set, else from the predictions' record.
+def find_scheme(predictions: Path, data: DataSource | None, describe: Path | None = None) -> LabelScheme:
+    """Take the label scheme from the data set, else from the description, else from the predictions' record.
 
     Raises:
         UserError: Neither is there.
     """
     if data is not None:
         return read_manifest(data).scheme
+    if describe is not None:
+        return LabelScheme.from_json(expand_regions(read_description(describe), describe), str(describe))
     if record := read_record(predictions):
         return LabelScheme.from_json(record.get("scheme") or {}, str(predictions / RECORD))
     raise UserError(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from frugalseg import __version__
+from frugalseg.data.imagetypes import written_suffix
 from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.readers import write_label, write_map
 from frugalseg.errors import DataError, UserError
@@ -39,12 +40,12 @@ def predict(
 
     Args:
         run: Folder of a training run.
-        paths: Files, folders of files, or data sets (whose test list is taken).
+        paths: Files, folders of files, or data sets (with dataset.json, or a CSV), whose test list is taken.
         out: Folder for the predictions; must not exist or be empty.
         channels: Files of one case by channel name, instead of `paths`.
         case: Name of that case.
         flips: Average over mirrored copies; by default as the run's configuration says.
-        probabilities: Also write each structure's probability, as CASE_probability_STRUCTURE.nii.gz.
+        probabilities: Also write each structure's probability, as CASE_probability_STRUCTURE.
         checkpoint: "last" or "best".
 
     Returns:
@@ -87,7 +88,8 @@ def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, ma
     )
     scheme = model.scheme
     indices = class_indices(blended, scheme.groups, scheme.classes).numpy()
-    path = out / f"{item.name}.nii.gz"
+    suffix = written_suffix(item.files[0])
+    path = out / f"{item.name}{suffix}"
     write_label(path, prepared.placement.restore(scheme.decode(indices)), item.files[0])
     if maps:
         split = blended.reshape(scheme.groups, scheme.classes, *blended.shape[1:])
@@ -95,7 +97,7 @@ def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, ma
         chosen = split[0, 1:] if scheme.exclusive else split[:, 1]
         for name, values in zip(file_words(scheme.structures), chosen, strict=True):
             whole = prepared.placement.restore(np.asarray(values.numpy(), np.float32))
-            write_map(out / f"{item.name}_probability_{name}.nii.gz", whole, item.files[0])
+            write_map(out / f"{item.name}_probability_{name}{suffix}", whole, item.files[0])
     return path
 
 

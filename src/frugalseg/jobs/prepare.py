@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from frugalseg.data.lock import test_lock
-from frugalseg.data.manifest import Manifest, read_manifest, require_files
+from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files
 from frugalseg.data.prepare import prepare as prepare_cases
 from frugalseg.data.preprocess import PreprocessSettings
 from frugalseg.data.store import StoredCase, default_store
@@ -14,12 +14,15 @@ from frugalseg.jobs.show import bar, say
 
 
 def prepare(
-    data: Path, store: Path | None = None, settings: PreprocessSettings | None = None, workers: int | None = None
+    data: Path | DataSource,
+    store: Path | None = None,
+    settings: PreprocessSettings | None = None,
+    workers: int | None = None,
 ) -> list[StoredCase]:
     """Prepare every training image of a data set and every training label; the test cases are not touched.
 
     Args:
-        data: Folder with dataset.json.
+        data: The data set: a folder with dataset.json, a CSV of paths, or a `DataSource` (images and label maps).
         store: Where prepared cases are kept; by default the user's cache folder.
         settings: What to do to the images.
         workers: Cases at a time; by default one per processor.

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from frugalseg.config import Config
 from frugalseg.config.load import parse_yaml, save_config
 from frugalseg.data.budget import Split
-from frugalseg.data.manifest import Manifest
+from frugalseg.data.manifest import DataSource, Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import hash_file, hash_value, read_json_object, read_text, write_json, write_text
@@ -80,7 +80,8 @@ def write_record(
         "deterministic": config.training.deterministic,
         "transductive": split.transductive,
         "data": {
-            "folder": str(manifest.folder.resolve()),
+            "folder": str(manifest.source.path.resolve()),
+            **_beside(manifest.source),
             "name": manifest.name,
             "licence": manifest.licence,
             "channels": list(manifest.channels),
@@ -210,6 +211,12 @@ def _differing(key: str, before: Any, now: Any) -> str:
             if before.get(inner) != now[inner]:
                 return _differing(f"{key}.{inner}", before.get(inner), now[inner])
     return key
+
+
+def _beside(source: DataSource) -> dict[str, str]:
+    """Return what else was named to say where the data are."""
+    named = {"label_maps": source.label_maps, "describe": source.describe}
+    return {key: str(path.resolve()) for key, path in named.items() if path is not None}
 
 
 def _processes(config: Config) -> int:

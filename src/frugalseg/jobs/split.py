@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.config.load import split_text
+from frugalseg.data.imagetypes import image_suffix
 from frugalseg.data.manifest import Case, read_manifest, require_files
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json, write_text
@@ -35,6 +36,8 @@ def split(name: str, data: Path, out: Path) -> None:
         raise UserError("exists and is not empty; choose another folder", out)
     manifest = read_manifest(data)
     require_files(manifest)
+    content = read_json_object(data / "dataset.json")
+    raw = "file_ending" in content  # nnU-Net's layout, which lists no files
     cases = {case.name: case for case in manifest.labelled}
     wanted = [*chosen["train"], *chosen["validation"], *chosen["test"]]
     missing = [case for case in wanted if case not in cases]
@@ -47,22 +50,23 @@ def split(name: str, data: Path, out: Path) -> None:
     test = set(chosen["test"])
     with bar("laying out", len(wanted)) as advance:
         for case in wanted:
-            _lay(cases[case], out, "Ts" if case in test else "Tr")
+            _lay(cases[case], out, "Ts" if case in test else "Tr", raw)
             advance()
     for budget in chosen["budgets"]:
         write_text(out / "budgets" / f"{budget}.txt", "\n".join(chosen["train"][:budget]) + "\n")
-    content = read_json_object(data / "dataset.json")
-    content |= {
-        "training": [
-            {"image": f"imagesTr/{file}", "label": f"labelsTr/{file}"}
-            for file in (cases[case].image.name for case in (*chosen["train"], *chosen["validation"]))
-        ],
-        "test": [f"imagesTs/{cases[case].image.name}" for case in chosen["test"]],
-        "validation": chosen["validation"],
-        "regions": chosen["regions"],
-        "split": {"name": name, "source": chosen["source"]},
-    }
-    content |= {"numTraining": len(content["training"]), "numTest": len(content["test"])}
+    if raw:
+        content = {key: value for key, value in content.items() if key != "dataset"}
+        content["numTraining"] = len(chosen["train"]) + len(chosen["validation"])
+    else:
+        content["training"] = [
+            {"image": f"imagesTr/{cases[case].image.name}", "label": f"labelsTr/{_label_name(cases[case])}"}
+            for case in (*chosen["train"], *chosen["validation"])
+        ]
+        content["test"] = [f"imagesTs/{cases[case].image.name}" for case in chosen["test"]]
+        content |= {"numTraining": len(content["training"]), "numTest": len(content["test"])}
+    if not any(isinstance(values, list) for values in content["labels"].values()):
+        content["regions"] = chosen["regions"]
+    content |= {"validation": chosen["validation"], "split": {"name": name, "source": chosen["source"]}}
     write_json(out / "dataset.json", content)
     say(
         f"{out}: {len(chosen['train'])} training, {len(chosen['validation'])} validation and {len(test)} test "
@@ -71,12 +75,24 @@ def split(name: str, data: Path, out: Path) -> None:
     )
 
 
-def _lay(case: Case, out: Path, part: str) -> None:
+def _lay(case: Case, out: Path, part: str, raw: bool) -> None:
     assert case.label is not None
-    for source, kind in ((case.image, "images"), (case.label, "labels")):
-        target = out / f"{kind}{part}" / case.image.name
+    places = _channel_files(case) if raw else [case.image.name]
+    pairs = [(source, f"images{part}/{place}") for source, place in zip(case.images, places, strict=True)]
+    for source, place in (*pairs, (case.label, f"labels{part}/{_label_name(case)}")):
+        target = out / place
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source.resolve(), target)
         except OSError:
             shutil.copyfile(source, target)
+
+
+def _label_name(case: Case) -> str:
+    assert case.label is not None
+    return f"{case.name}{image_suffix(case.label)}"
+
+
+def _channel_files(case: Case) -> list[str]:
+    """Name a case's channel files as nnU-Net does, whatever "dataset" called them."""
+    return [f"{case.name}_{place:04d}{image_suffix(file)}" for place, file in enumerate(case.images)]

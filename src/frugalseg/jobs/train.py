@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frugalseg.config import Config, load_config
 from frugalseg.data.budget import Split, make_split, read_names
-from frugalseg.data.manifest import Manifest, read_manifest, require_files, with_test_images
+from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files, with_test_images
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
@@ -38,7 +38,7 @@ __all__ = ["TrainResult", "train"]
 
 
 def train(
-    data: Path,
+    data: Path | DataSource,
     out: Path,
     method: str = "sscpcseg",
     labels: int | None = None,
@@ -55,7 +55,7 @@ def train(
     """Train a model.
 
     Args:
-        data: Folder with dataset.json.
+        data: The data set: a folder with dataset.json, a CSV of paths, or a `DataSource` (images and label maps).
         out: The run's folder; must not exist or be empty, unless `resume`.
         method: Name of a shipped recipe.
         labels: How many labels the run may read; by default all of them.

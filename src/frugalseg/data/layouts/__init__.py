@@ -1,0 +1,1 @@
+"""The ways in which data sets lie on disk, one module each; all give a `Listing`."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from frugalseg.data.check_geometry import (
     channel_remarks,
+    contradiction,
     geometry_remarks,
     label_remark,
     mend_limit,
-    qform_difference,
     shear,
 )
 from frugalseg.data.check_report import Remark
@@ -92,19 +92,23 @@ def test_a_damaged_qform_is_told(tmp_path: Path) -> None:
     assert "its qform is damaged" in remark.found
 
 
-def test_qform_difference_is_none_unless_both_are_set() -> None:
+def test_the_contradiction_of_a_header_in_millimetres() -> None:
     header = nib.Nifti1Header()
+    header.set_data_shape(SHAPE)
     grid = Grid(SHAPE, np.eye(4))
+    assert contradiction(header, grid) == 0
     header.set_sform(np.eye(4), code=1)
-    assert qform_difference(header, grid) is None
+    assert contradiction(header, grid) == 0
+    header.set_zooms((1.0, 1.0, 1.25))  # without a qform: the fifth slice lies 1 mm further
+    assert contradiction(header, grid) == pytest.approx(1)
     header.set_qform(np.diag([1.0, 1.0, 3.0, 1.0]), code=1)
-    assert qform_difference(header, grid) == pytest.approx(8)
+    assert contradiction(header, grid) == pytest.approx(8)
 
 
 def test_pixdim_against_sform(tmp_path: Path) -> None:
     (remark,) = saved(tmp_path / "a.nii", np.diag([1.0, 1.0, 3.0, 1.0]), pixdim=[1, 1, 1, 1, 0, 0, 0, 0])
-    assert remark.kind == "spacing-contradiction"
-    assert "1 x 1 x 1 mm (pixdim) and, in the sform, of 1 x 1 x 3 mm" in remark.found
+    assert (remark.severity, remark.kind) == ("warning", "sform-pixdim")
+    assert "differ by 8 mm at the farthest corner; the sform is taken" in remark.found
 
 
 def test_no_transform_at_all(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _structures(report: CheckReport) -> list[Remark]:
             found = f"{row.name!r} occurs in none of {shown} labels"
             todo = 'correct "labels" or "regions", or label a case that has it'
             remarks.append(Remark("error", "structure-absent", found, "it cannot be learnt", todo))
-        elif row.cases == 1 < shown:
+        elif row.cases == 1 < shown and len(labels) == report.counts["labelled"]:  # else the others may have it
             found = f"{row.name!r} occurs in only one of {shown} labels"
             harm = "what is learnt of it is that one case, and a budget of labels may miss it"
             remarks.append(Remark("warning", "structure-rare", found, harm, "label more cases that have it"))

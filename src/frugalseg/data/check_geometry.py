@@ -60,15 +60,19 @@ def nifti_header(file: Path) -> Any:
     return image.header if isinstance(image, nib.Nifti1Image) else None
 
 
-def qform_difference(header: Any, grid: Grid) -> float | None:
-    """Return the millimetres between sform and qform at the farthest corner; infinite for a qform that is damaged.
+def contradiction(header: Any, grid: Grid) -> float:
+    """Return by how many millimetres a NIfTI header contradicts itself at the farthest corner of its `grid`.
 
-    None: not both of them are set, so they cannot disagree.
+    Two transforms may differ; where only the sform is set, the spacing beside it (pixdim) may. Infinite: the qform
+    is damaged. 0: there is no sform, from which the grid would be, so nothing to contradict.
     """
     from nibabel.spatialimages import HeaderDataError
 
-    if not (int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0):
-        return None
+    if int(header["sform_code"]) <= 0:
+        return 0.0
+    if int(header["qform_code"]) <= 0:
+        apart = (np.array(header.get_zooms()[:3], np.float64) - grid.spacing) * (np.array(grid.shape) - 1)
+        return float(np.linalg.norm(apart))
     try:
         return grid.difference(Grid(grid.shape, header.get_qform()))
     except (ValueError, HeaderDataError):
@@ -79,36 +83,30 @@ def _transforms(header: Any, grid: Grid) -> list[Remark]:
     codes = int(header["sform_code"]), int(header["qform_code"])
     if max(codes) <= 0:
         found = (
-            f"neither its sform nor its qform is set (codes {codes[0]} and {codes[1]}); {grid.orientation} is taken"
+            f"neither its sform nor its qform is set (codes {codes[0]}, {codes[1]}); {grid.orientation} is taken"
         )
         harm = "left and right may be exchanged"
-        return [
-            Remark("warning", "no-orientation", found, harm, "write the orientation that is right into the header")
-        ]
-    apart = qform_difference(header, grid)
-    if apart is None:
-        sides = [float(side) for side in header.get_zooms()[:3]]
-        if codes[0] <= 0 or np.allclose(sides, grid.spacing, rtol=_RELATIVE):
-            return []
-        told = " x ".join(f"{side:.4g}" for side in sides), " x ".join(f"{side:.4g}" for side in grid.spacing)
-        found = (
-            f"its header gives voxels of {told[0]} mm (pixdim) and, in the sform, of {told[1]} mm, which is taken"
-        )
-        harm = "other programs measure something else"
-        return [Remark("warning", "spacing-contradiction", found, harm, "make sure which one is right", MEND)]
+        return [Remark("warning", "no-orientation", found, harm, "write the right orientation into the header")]
+    apart = contradiction(header, grid)
     if apart <= NOISE_MM:
         return []
     limit = mend_limit(grid)
-    size = "its qform is damaged" if apart == float("inf") else f"its sform and qform differ by {apart:.4g} mm"
-    small = apart <= limit
+    other = "qform" if codes[1] > 0 else "spacing (pixdim)"
+    size = f"its {other} is damaged"
+    if np.isfinite(apart):
+        size = f"its sform and its {other} differ by {apart:.4g} mm at the farthest corner"
     return [
         Remark(
-            "note" if small else "warning",
-            "sform-qform",
-            f"{size} at the farthest corner; the sform is taken",
-            "programs that take the qform see it elsewhere",
-            "nothing to do" if small else f"look which one is right (over the limit of {limit:g} mm)",
-            MEND if small else f"{MEND} --mend-limit MM takes the sform" if np.isfinite(apart) else "",
+            "note" if apart <= limit else "warning",
+            "sform-qform" if codes[1] > 0 else "sform-pixdim",
+            f"{size}; the sform is taken",
+            f"programs that take the {other} see it elsewhere",
+            "nothing to do"
+            if apart <= limit
+            else "make sure that the sform is right"
+            if apart == np.inf
+            else f"look which one is right (over the limit of {limit:g} mm)",
+            MEND if apart <= limit or apart == np.inf else f"{MEND} --mend-limit MM, to take the sform",
         )
     ]
 

@@ -73,6 +73,18 @@ def label(folder: Path, case: str = LABELLED) -> Path:
     return folder / "labelsTr" / f"{case}.nii.gz"
 
 
+def read(file: Path) -> Any:
+    loaded: Any = nib.load(file)
+    return np.asarray(loaded.dataobj)
+
+
+def again(folder: Path, case: str) -> None:
+    """Save a case's image once more among the training images, as another type of numbers."""
+    new = folder / "imagesTr" / "new.nii.gz"
+    shutil.copy(image(folder, case), new)
+    voxels(new, lambda array: None, np.float32)
+
+
 def rewrite(file: Path, change: Callable[[Any, Any, Any], tuple[Any, Any]], **header: Any) -> None:
     """Save a file anew: `change` gets voxels, affine and header and returns voxels and affine."""
     old: Any = nib.load(file)
@@ -204,14 +216,14 @@ def ways() -> Iterator[Way]:
         "image in the place of a label",
         "label-like-image",
         "left out",
-        lambda f: voxels(label(f), lambda array: np.asarray(nib.load(image(f)).dataobj)[..., 0]),  # type: ignore[attr-defined]
+        lambda f: voxels(label(f), lambda array: read(image(f))[..., 0]),
     )
     yield Way("empty label", "label-empty", "unchanged", lambda f: voxels(label(f), lambda array: array * 0))
     yield Way(
         "label of another case",
         "same-label",
         "unchanged",
-        lambda f: voxels(label(f, OTHER), lambda array: np.asarray(nib.load(label(f)).dataobj)[::-1]),  # type: ignore[attr-defined]
+        lambda f: voxels(label(f, OTHER), lambda array: read(label(f))[::-1]),
     )
     yield Way("qform 0.04 mm off", "sform-qform", "mended", lambda f: qform(image(f), 0.04))
     yield Way("qform 40 mm off", "sform-qform", "unchanged", lambda f: qform(image(f), 40.0))
@@ -280,7 +292,7 @@ def ways() -> Iterator[Way]:
 
 
 def _with_label(array: Any, folder: Path) -> None:
-    array[..., 3] = np.asarray(nib.load(label(folder)).dataobj)  # type: ignore[attr-defined]
+    array[..., 3] = read(label(folder))
 
 
 def _cut(file: Path) -> None:

@@ -59,7 +59,7 @@ def test_labels_of_test_cases_are_not_opened(tmp_path: Path) -> None:
 def test_a_faulty_image(tmp_path: Path, part: str, name: str, trains: bool, fault: str) -> None:
     folder = write_data_set(tmp_path)
     file = folder / f"images{part}" / name
-    image = make_case(1)[0]
+    image = make_case(int(name[5:7]))[0]
     if fault == "missing":
         # Only a file that dataset.json names can be missing.
         change(folder, training=[*_training(folder), {"image": f"imagesTr/{UNLABELLED}"}])
@@ -70,7 +70,7 @@ def test_a_faulty_image(tmp_path: Path, part: str, name: str, trains: bool, faul
         image[0, 0, :5] = [np.nan, np.nan, np.nan, np.inf, -np.inf]
         write_nifti(file, image)
     else:
-        write_nifti(file, np.stack([image, image], axis=3))
+        write_nifti(file, np.stack([image, image + 1], axis=3))
     report = check(folder)
     finding = only(report)
     assert (finding.severity, finding.case) == ("error", name.removesuffix(".nii.gz"))
@@ -103,8 +103,8 @@ def _training(folder: Path) -> list[dict[str, str]]:
         ("shift", "5 mm apart (origin shifted by 5, 0, 0 mm)"),
         ("orientation", "orientation LAS instead of RAS"),
         ("spacing", "spacing 1 x 1 x 1.5 mm instead of 1 x 1 x 1"),
-        ("value", "label values 7 are not in the scheme (0, 1)"),
-        ("fraction", "found 0.3"),
+        ("value", "label values 7 (1 voxels) are not in the scheme (0, 1)"),
+        ("fraction", "1 of 960 voxels are not, such as 0.3"),
         ("colour", "colours and complex numbers"),
     ],
 )
@@ -174,7 +174,7 @@ def test_warnings_do_not_stop_training(tmp_path: Path) -> None:
     report = check(folder)
     assert [finding.severity for finding in report.findings] == ["warning", "warning"]
     assert "holds no structure" in report.findings[0].found
-    assert "channel 0 is constant (3)" in report.findings[1].found
+    assert "channel 0 (MRI) is constant (3)" in report.findings[1].found
     assert report.can_train
     assert report.structures[0].cases == 2
     assert report.cases[1].structures == ()
@@ -183,19 +183,20 @@ def test_warnings_do_not_stop_training(tmp_path: Path) -> None:
 def test_a_structure_that_no_label_has(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path, labels={"0": "background", "1": "box", "2": "sphere"})
     report = check(folder)
-    assert "'sphere' occurs in no label" in only(report).found
+    assert only(report).severity == "error"
+    assert "'sphere' occurs in none of 3 labels" in only(report).found
     assert report.structures[1] == StructureRow("sphere", 0, 0, 0, None)
-    assert report.can_train
+    assert not report.can_train
 
 
 def test_regions_are_counted_with_all_their_values(tmp_path: Path) -> None:
     labels = {"0": "background", "1": "rim", "2": "core"}
     folder = write_data_set(tmp_path, labels=labels, regions={"whole": [1, 2], "core": [2]})
     label = make_case(0)[1]
-    label[4, 4, 3] = 2
+    label[4:6, 4:6, 3:6] = 2
     write_nifti(folder / "labelsTr" / "case_00.nii.gz", label)
     report = check(folder)
-    assert report.cases[0].voxels == {"whole": 32, "core": 1}
+    assert report.cases[0].voxels == {"whole": 32, "core": 12}
     assert [row.cases for row in report.structures] == [3, 1]
     assert report.cases[1].structures == ("whole",)
 
@@ -208,7 +209,7 @@ def test_labels_that_show_a_part_of_the_structures(tmp_path: Path) -> None:
     ball = np.where(make_case(2)[1] > 0, 2, 0).astype(np.uint8)
     write_nifti(folder / "labelsTr" / "case_02.nii.gz", ball)
     report = check(folder)
-    assert report.findings == ()
+    assert "'ball' occurs in only one of 2 labels" in only(report).found
     assert report.can_train
     assert [case.not_annotated for case in report.cases[:3]] == [("ball",), (), ("box",)]
     assert report.cases[0].voxels == {"box": 32}
@@ -230,10 +231,10 @@ def test_voxels_of_a_structure_that_was_not_annotated_are_a_warning(tmp_path: Pa
     folder = write_data_set(tmp_path, labels=TWO, annotated_classes={"case_01": ["ball"]})
     for index in (0, 2):
         label = make_case(index)[1]
-        label[3, 4, 2] = 2
+        label[3:6, 4:6, 2:4] = 2
         write_nifti(folder / "labelsTr" / f"case_{index:02d}.nii.gz", label)
-    finding = only(check(folder))
-    assert (finding.severity, finding.case) == ("warning", "case_01")
+    (finding,) = (found for found in check(folder).findings if found.severity == "warning")
+    assert (finding.kind, finding.case) == ("not-annotated", "case_01")
     assert "48 voxels of value 1 (box) belong to no structure that annotated_classes lists" in finding.found
     # With regions a value may lie in one that was annotated and in one that was not: nothing to warn of.
     change(folder, regions={"all": [1, 2], "ball": [2]}, annotated_classes={"case_01": ["all"]})
@@ -270,12 +271,17 @@ def test_ignored_voxels_are_told_by_case(tmp_path: Path) -> None:
 def test_orientations_that_differ_are_a_note(tmp_path: Path) -> None:
     folder = write_data_set(tmp_path)
     turned = np.zeros((4, 4))
-    turned[2, 0], turned[0, 1], turned[1, 2], turned[3, 3] = 3.0, -2.0, 1.0, 1.0  # SLA: 3 mm up, 2 right, 1 front
+    turned[2, 0], turned[0, 1], turned[1, 2], turned[3, 3] = (
+        1.5,
+        -1.5,
+        1.0,
+        1.0,
+    )  # SLA: 1.5 up, 1.5 right, 1 front
     write_nifti(folder / "imagesTr" / UNLABELLED, make_case(3)[0], turned)
     report = check(folder)
     assert only(report).severity == "note"
     assert "5 RAS, 1 SLA" in only(report).found
-    assert report.spacing_range == ((1.0, 2.0), (1.0, 1.0), (1.0, 3.0))
+    assert report.spacing_range == ((1.0, 1.5), (1.0, 1.0), (1.0, 1.5))
 
 
 def test_without_a_label_nothing_can_be_trained(tmp_path: Path) -> None:
@@ -289,7 +295,7 @@ def test_a_copied_test_image_is_an_error_as_it_is_for_training(tmp_path: Path) -
     (folder / "imagesTr" / "new.nii.gz").write_bytes((folder / "imagesTs" / TEST).read_bytes())
     report = check(folder)
     assert only(report).file == "imagesTr/new.nii.gz"
-    assert only(report).found == f"is a copy of the test image {TEST}"
+    assert only(report).found == "holds the same voxels as the test image case_05"
     assert not report.can_train
 
 
@@ -303,7 +309,7 @@ def test_json_holds_everything_and_comes_back_equal(tmp_path: Path) -> None:
     (folder / "imagesTr" / UNLABELLED).write_bytes(b"")
     value = check(folder).to_json()
     assert json.loads(json.dumps(value, allow_nan=False)) == value
-    assert value["format_version"] == 1
+    assert value["format_version"] == 2
     assert value["can_train"] is False
     assert value["counts"] == {"labelled": 3, "unlabelled": 2, "test": 1}
     assert value["cases"][0]["shape"] == list(SHAPE)

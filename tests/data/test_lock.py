@@ -249,11 +249,13 @@ def test_only_evaluate_asks_where_the_test_labels_are() -> None:
         for path in source.rglob("*.py")
         if "test_label" in path.read_text() or "labelsTs" in path.read_text()
     }
-    # demo scores a threshold on data that it made itself; phantom and split write them; a CSV's are in its rows.
+    # demo scores a threshold on data that it made itself; phantom and split write them; a CSV's are in its rows;
+    # mend_set links the files into its copy and opens none.
     assert users == {
         "data/layouts/table.py",
         "data/lock.py",
         "data/manifest.py",
+        "data/mend_set.py",
         "data/phantom.py",
         "jobs/demo.py",
         "jobs/evaluate.py",

@@ -28,7 +28,9 @@ TWO = ("T1w", "FLAIR")
 
 
 def trained(data: Path | DataSource, folder: Path, **options: Any) -> Path:
-    assert check(data).can_train
+    # Nothing is wrong but, in some, that a structure has no voxel: these labels are two voxels large.
+    wrong = [one for one in check(data).findings if one.severity == "error"]
+    assert {one.kind for one in wrong} <= {"structure-absent"}, wrong
     train(data, folder / "run", "encdec", overrides=SMALL, store=folder / "store", **options)
     return folder / "run"
 

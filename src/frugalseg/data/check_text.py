@@ -1,123 +1,21 @@
-"""The report of a check, as values and for people: what the data set is, a table of its cases, and the findings."""
+"""The report of a check for people: what the data set is, a table of its cases, and the findings."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
 
-Severity = Literal["error", "warning", "note"]
-Role = Literal["labelled", "unlabelled", "test"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+from frugalseg.data.check_report import SEVERITIES, CaseRow, CheckReport, Finding
 
 ALL_UP_TO = 30
 """A table of more cases than this is cut short."""
 SHOWN = 12
 """Cases that a table cut short begins with; cases with findings follow wherever they are."""
+ALIKE = 5
+"""Of findings of one kind so many lines are shown, and the others are counted."""
 _NAMES = 3
 _IGNORED, _UNKNOWN = "ignored", "not annotated"
 _HEAD = ("case", "role", "shape", "spacing mm", "axes", "channels", "foreground", "structures")
 _RIGHT = ("channels", "foreground", _IGNORED)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know. `case` is "" for the data set as a whole, `file` is relative to its folder."""
-
-    severity: Severity
-    case: str
-    file: str
-    found: str
-    todo: str
-
-
-@dataclass(frozen=True)
-class CaseRow:
-    """What a case is, as far as it could be read; None: not known.
-
-    `shape` in voxels and `spacing` in millimetres follow the file's axes, which run to where `orientation` says.
-    `foreground` is the share of the known voxels that have a label above 0, `ignored` that of all voxels which are
-    not known. `voxels` and `ml` hold the size of every annotated structure; `not_annotated` names the others.
-    """
-
-    name: str
-    role: Role
-    shape: tuple[int, int, int] | None = None
-    spacing: tuple[float, float, float] | None = None
-    orientation: str | None = None
-    channels: int | None = None
-    foreground: float | None = None
-    voxels: dict[str, int] = field(default_factory=dict)
-    ml: dict[str, float] = field(default_factory=dict)
-    ignored: float | None = None
-    not_annotated: tuple[str, ...] = ()
-
-    @property
-    def structures(self) -> tuple[str, ...]:
-        """The structures that occur in the case's label."""
-        return tuple(name for name, count in self.voxels.items() if count)
-
-
-@dataclass(frozen=True)
-class StructureRow:
-    """In how many labelled cases a structure occurs, and its size over them: voxels and ml in all, ml per case.
-
-    `not_annotated`: in how many more labelled cases nothing is known of it.
-    """
-
-    name: str
-    cases: int
-    voxels: int
-    ml: float
-    ml_range: tuple[float, float] | None
-    not_annotated: int = 0
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What the data set is, and everything that was found, the worst first."""
-
-    name: str
-    folder: str
-    channels: tuple[str, ...]
-    structures: tuple[StructureRow, ...]
-    cases: tuple[CaseRow, ...]
-    findings: tuple[Finding, ...]
-
-    @property
-    def can_train(self) -> bool:
-        """Whether training could start: no error in a training case, and a label to learn from."""
-        test = {case.name for case in self.cases if case.role == "test"}
-        bad = any(finding.severity == "error" and finding.case not in test for finding in self.findings)
-        return not bad and self.counts["labelled"] > 0
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of cases of each role."""
-        roles = Counter(case.role for case in self.cases)
-        return {"labelled": roles["labelled"], "unlabelled": roles["unlabelled"], "test": roles["test"]}
-
-    @property
-    def orientations(self) -> dict[str, int]:
-        """Number of images of each orientation, the most frequent first."""
-        return dict(Counter(case.orientation for case in self.cases if case.orientation).most_common())
-
-    @property
-    def spacing_range(self) -> tuple[tuple[float, float], ...]:
-        """Smallest and largest spacing in mm to the right, to the front and upwards; empty if none is known."""
-        world = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
-        sides: tuple[list[float], ...] = ([], [], [])
-        for case in self.cases:
-            for code, side in zip(case.orientation or "", case.spacing or ()):
-                sides[world[code]].append(side)
-        return tuple((min(values), max(values)) for values in sides if values)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        counted = {"counts": self.counts, "orientations": self.orientations, "spacing_range": self.spacing_range}
-        value = {"format_version": 1, "can_train": self.can_train, **counted, **asdict(self)}
-        return {key: _plain(item) for key, item in value.items()}
 
 
 def render(report: CheckReport) -> str:
@@ -127,7 +25,7 @@ def render(report: CheckReport) -> str:
         found = [finding for finding in report.findings if finding.severity == severity]
         if found:
             lines.append(f"{len(found)} {severity}{'s' * (len(found) != 1)}")
-            lines += [f"  {severity}: {_line(finding)}" for finding in found]
+            lines += _lines(severity, found)
     test = {case.name for case in report.cases if case.role == "test"}
     stops = sum(finding.severity == "error" and finding.case not in test for finding in report.findings)
     verdict = "can start" if report.can_train else f"cannot start: {stops} error{'s' * (stops != 1)} to mend first"
@@ -217,8 +115,25 @@ def _fixed(cells: Sequence[str], widths: Sequence[int], titles: Sequence[str]) -
     return "  ".join(parts).rstrip()
 
 
-def _line(finding: Finding) -> str:
-    return printable(f"{finding.file}: {finding.found}; {finding.todo}")
+def _lines(severity: str, findings: Sequence[Finding]) -> list[str]:
+    """Return a line for each finding; where a kind has many, for its first ones, and one that counts the rest."""
+    lines: list[str] = []
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind or str(id(finding)), []).append(finding)
+    for alike in kinds.values():
+        shown = alike if len(alike) <= ALIKE + 1 else alike[:ALIKE]
+        lines += [f"  {severity}: {line(finding)}" for finding in shown]
+        if rest := len(alike) - len(shown):
+            cases = {finding.case for finding in alike[len(shown) :]}
+            lines.append(f"  ... and {rest} more of this kind, in {len(cases)} cases (--json lists all)")
+    return lines
+
+
+def line(finding: Finding) -> str:
+    """Return a finding in one line: the file, what was found; what harm it does; what to do [what mends it]."""
+    said = "; ".join(part for part in (finding.found, finding.harm, finding.todo) if part)
+    return printable(f"{finding.file}: {said}" + (f" [{finding.mend}]" if finding.mend else ""))
 
 
 def _span(low: float, high: float) -> str:
@@ -229,10 +144,3 @@ def _span(low: float, high: float) -> str:
 def printable(text: str) -> str:
     """Replace what is not printable: names come from files and could move the terminal's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _plain(value: Any) -> Any:
-    """Turn tuples into lists, all the way down: what JSON gives back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -84,12 +84,18 @@ def test_lock(manifest: Manifest, readable: Collection[str]) -> None:
     Raises:
         DataError: Names the copy and what it is a copy of.
     """
+    for error in copies_of_test(manifest, readable):
+        raise error
+
+
+def copies_of_test(manifest: Manifest, readable: Collection[str]) -> Iterator[DataError]:
+    """Yield what `test_lock` would raise, for every copy."""
     looked_at = manifest.labelled if manifest.transductive else manifest.training
     images = [file for case in looked_at for file in case.images]
     listed = (file for case in manifest.test for file in case.images)
     test_images = {*_test_folders(manifest.source, IMAGES), *listed}
     for image, original in _copies(images, sorted(test_images)):
-        raise DataError(
+        yield DataError(
             f"is a copy of the test image {original.name}; take it out of the training images "
             "(train --transductive uses test images as unlabelled ones, and says so)",
             image,
@@ -97,7 +103,7 @@ def test_lock(manifest: Manifest, readable: Collection[str]) -> None:
     chosen = [case.label for case in manifest.labelled if case.name in readable and case.label is not None]
     for label, original in _copies(chosen, test_label_files(manifest.source)):
         if not _is_empty(label, manifest.scheme.allowed):
-            raise DataError(
+            yield DataError(
                 f"is a copy of the test label {original.name}; nothing that trains may read it: take it out", label
             )
 

@@ -113,7 +113,8 @@ def write_label(path: Path, label: NDArray[Any], like: Path) -> None:
     Raises:
         DataError: `like` cannot be read or the file cannot be written.
     """
-    _write(path, label.astype(np.uint8 if label.max(initial=0) < 256 else np.int16), like)
+    small = label.min(initial=0) >= 0 and label.max(initial=0) < 256  # an ignored value may be negative
+    _write(path, label.astype(np.uint8 if small else np.int16), like)
 
 
 def write_map(path: Path, values: NDArray[np.float32], like: Path) -> None:

@@ -51,20 +51,31 @@ class Slice:
 def slices(
     grid: Grid, image: NDArray[np.float32], truth: NDArray[np.int32], prediction: NDArray[np.int32]
 ) -> list[Slice]:
-    """Cut three views through the middle of the structures, the same whatever the file's orientation."""
+    """Cut three views through the middle of the structures, the same whatever the file's orientation.
+
+    Where the plane through the middle misses them all, the one that holds the most of them is taken.
+    """
     reorder = Reorder.to_canonical(grid)
     canonical = reorder.apply_grid(grid)
     volumes = [reorder.apply(volume) for volume in (image, truth, prediction)]
-    foreground = np.argwhere((volumes[1] > 0) | (volumes[2] > 0))
-    centre = foreground.mean(axis=0) if len(foreground) else (np.array(canonical.shape) - 1) / 2
+    foreground = (volumes[1] > 0) | (volumes[2] > 0)
     result = []
     for view, axis, left, right, down, up in _VIEWS:
-        place = round(float(centre[axis]))
+        place = _plane(foreground, axis)
         cut = [np.take(volume, place, axis=axis).T[::-1] for volume in volumes]
         horizontal, vertical = (other for other in range(3) if other != axis)
         aspect = canonical.spacing[vertical] / canonical.spacing[horizontal]
         result.append(Slice(view, cut[0], cut[1], cut[2], aspect, (left, right, down, up)))
     return result
+
+
+def _plane(foreground: NDArray[np.bool_], axis: int) -> int:
+    """Return the plane through the middle of a mask (x, y, z), or of the image if the mask is empty."""
+    counts = foreground.sum(axis=tuple(other for other in range(3) if other != axis))
+    if not counts.any():
+        return (len(counts) - 1) // 2
+    middle = round(float(np.average(np.arange(len(counts)), weights=counts)))
+    return middle if counts[middle] else int(counts.argmax())
 
 
 def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
@@ -82,12 +93,11 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
     # What is drawn is what was scored: nothing is known of ignored voxels, in neither mask.
     ignored = scheme.ignored(truth)
     truth, prediction = np.where(ignored, 0, truth), np.where(ignored, 0, prediction)
-    inside = image[0][image[0] != 0]  # the empty border would take up the dark half of the range
-    low, high = np.percentile(inside if inside.size else image[0], (1, 99.5))
+    low, high = grey_range(image[0])
     figure = Figure(figsize=(9.5, 3.6), dpi=100, layout="constrained")
     panels: Any = figure.subplots(1, 3)
     for panel, cut in zip(panels, slices(grid, image[0], truth, prediction), strict=True):
-        panel.imshow(cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect)
+        show_slice(panel, cut, low, high)
         for structure, colour in zip(scheme.structures, COLOURS * 8):
             if structure in case.unknown:
                 continue
@@ -95,25 +105,43 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
                 mask = scheme.mask(label, structure)
                 if mask.any() and min(mask.shape) > 1:
                     panel.contour(mask, [0.5], colors=[colour], linewidths=1.4, linestyles=style)
-        panel.set(xticks=[], yticks=[], title=cut.view)
-        places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.04), (0.5, 0.96))
-        for letter, (x, y) in zip(cut.letters, places, strict=True):
-            panel.text(
-                x,
-                y,
-                letter,
-                transform=panel.transAxes,
-                color="white",
-                ha="center",
-                va="center",
-                fontsize=9,
-                bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
-            )
     lines = [Line2D([], [], color=c, label=name) for name, c in zip(scheme.structures, COLOURS * 8)]
     for style, name in (("-", "truth"), ("--", "prediction")):
         lines.append(Line2D([], [], color="black", ls=style, label=name))
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=9)
     return data_uri(figure)
+
+
+def grey_range(channel: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the values to be shown as black and as white, for a channel (x, y, z) that may hold NaN."""
+    known = channel[np.isfinite(channel)]
+    inside = known[known != 0]  # the empty border would take up the dark half of the range
+    if not known.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(inside if inside.size else known, (1, 99.5)))
+    return low, max(high, low + 1e-6)
+
+
+def show_slice(panel: Any, cut: Slice, low: float, high: float) -> None:
+    """Draw a view's image with its true proportions, and the letters that say where its sides are."""
+    from matplotlib import colormaps
+
+    grey = colormaps["gray"].with_extremes(bad="magenta")  # what is not finite
+    panel.imshow(np.ma.masked_invalid(cut.image), cmap=grey, vmin=low, vmax=high, aspect=cut.aspect)
+    panel.set(xticks=[], yticks=[], title=cut.view)
+    places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.04), (0.5, 0.96))
+    for letter, (x, y) in zip(cut.letters, places, strict=True):
+        panel.text(
+            x,
+            y,
+            letter,
+            transform=panel.transAxes,
+            color="white",
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.5, "linewidth": 0},
+        )
 
 
 def data_uri(figure: Any) -> str:

@@ -16,7 +16,7 @@ from frugalseg.data.check import check, render
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.patches import Sample, Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
-from frugalseg.data.preprocess import PreprocessSettings, preprocess
+from frugalseg.data.preprocess import Preparation, preprocess
 from frugalseg.data.store import StoredCase, open_array
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
@@ -24,7 +24,7 @@ from frugalseg.objectives import Batch
 from frugalseg.training.loader import Collate
 from tests.data.datasets import write_data_set, write_nifti
 
-SETTINGS = PreprocessSettings()
+SETTINGS = Preparation()
 
 
 @pytest.fixture(scope="module")

@@ -61,10 +61,14 @@ def predict(
         UserError: Wrong input; names the file.
     """
     model = load_model(run, checkpoint)
-    inputs = find_inputs(paths, channels or {}, model.channels, case)
+    inputs = find_inputs(paths, channels or {}, model.channels, case, model.preparation.zero_missing)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
     flipped = model.config.inference.flips if flips is None else flips
+    for item in inputs:
+        if item.missing:
+            names = ", ".join(model.channels[channel] for channel in item.missing)
+            say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
     written = []
     started = time.monotonic()
     with bar("predicting", len(inputs)) as advance:
@@ -108,7 +112,7 @@ def prepare_input(model: Model, item: PredictionInput) -> Prepared:
     """
     grid, image = read_input(item, model.channels)
     try:
-        return preprocess(grid, image, model.preparation)
+        return preprocess(grid, image, model.preparation, item.missing)
     except ValueError as error:
         raise DataError(f"{error}; mend the image", item.files[0]) from error
 

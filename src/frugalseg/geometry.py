@@ -135,6 +135,16 @@ def crop_grid(grid: Grid, box: Box) -> Grid:
     return Grid((x, y, z), affine)
 
 
+def resample_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
+    """Return the grid of other voxels over the same extent: edges stay where they are, centres move."""
+    ratio = np.array(grid.shape) / np.array(shape)
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] * ratio
+    # The first centre lies half a new voxel from the edge instead of half an old one.
+    affine[:3, 3] = grid.affine[:3, 3] + grid.affine[:3, :3] @ ((ratio - 1) / 2)
+    return Grid(shape, affine)
+
+
 def nonzero_box(image: NDArray[Any]) -> Box:
     """Return the smallest box that holds every non-zero voxel of any channel of `image` (c, x, y, z).
 

@@ -37,6 +37,7 @@ SETS = {
     "low_resolution": "low_resolution",
     "gamma": "gamma",
     "inverted_gamma": "inverted_gamma",
+    "channel_dropout": "dropped",
 }
 
 
@@ -90,6 +91,7 @@ def test_the_strong_preset_is_nnu_nets() -> None:
         "mirror": 0.5,
         "shift": 0.0,
         "shift_range": (-0.1, 0.1),
+        "channel_dropout": None,
     }
 
 

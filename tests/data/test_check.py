@@ -360,7 +360,7 @@ def test_names_cannot_steer_the_terminal() -> None:
 def test_what_cannot_train_cannot_be_prepared(tmp_path: Path) -> None:
     """The check and `prepare` agree on what is an error."""
     from frugalseg.data.prepare import prepare
-    from frugalseg.data.preprocess import PreprocessSettings
+    from frugalseg.data.preprocess import Preparation
 
     folder = write_data_set(tmp_path / "data")
     image = make_case(0)[0]
@@ -369,4 +369,4 @@ def test_what_cannot_train_cannot_be_prepared(tmp_path: Path) -> None:
     assert not check(folder).can_train
     manifest = read_manifest(folder)
     with pytest.raises(DataError, match=r"case_00\.nii\.gz: 1 of 960 voxels"):
-        prepare(manifest, manifest.training, (), tmp_path / "store", PreprocessSettings())
+        prepare(manifest, manifest.training, (), tmp_path / "store", Preparation())

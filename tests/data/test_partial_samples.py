@@ -13,7 +13,7 @@ from frugalseg.data.augment import OFF, STRONG, AugmentSettings
 from frugalseg.data.manifest import Manifest, read_manifest
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
-from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase
 from tests.data.datasets import SHAPE, change, write_data_set, write_nifti
 
@@ -36,7 +36,7 @@ def write(folder: Path, **extra: Any) -> Manifest:
 
 def stored(manifest: Manifest, store: Path) -> list[StoredCase]:
     names = {case.name for case in manifest.labelled}
-    return prepare(manifest, manifest.training, names, store, PreprocessSettings(), 1)
+    return prepare(manifest, manifest.training, names, store, Preparation(), 1)
 
 
 def samples(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from frugalseg.data.check import check, render
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.patches import Sample, Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
-from frugalseg.data.preprocess import PreprocessSettings, preprocess
+from frugalseg.data.preprocess import Preparation, preprocess
 from frugalseg.data.store import StoredCase, open_array
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
@@ -24,7 +26,7 @@ from frugalseg.objectives import Batch
 from frugalseg.training.loader import Collate
 from tests.data.datasets import write_data_set, write_nifti
 
-SETTINGS = PreprocessSettings()
+SETTINGS = Preparation()
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +242,32 @@ def test_switches_off_leave_the_voxels_alone_and_each_one_changes_them() -> None
             for s in range(6)
         ]
         assert any(not np.allclose(c, image) for c in changed), name
+
+
+def test_dropped_and_missing_channels_are_zero_and_never_all_of_them(tmp_path: Path) -> None:
+    data = write_data_set(tmp_path / "data", labelled=2, unlabelled=0, modality={"0": "a", "1": "b", "2": "c"})
+    for path in sorted(data.glob("images*/*.nii.gz")):
+        voxels = np.asarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
+        write_nifti(path, np.stack([voxels, voxels[::-1], voxels[:, ::-1]], axis=-1))
+    manifest = read_manifest(data)
+    whole, other = prepare(manifest, manifest.training, {"case_00", "case_01"}, tmp_path / "store", SETTINGS, 1)
+    cases = [whole, replace(other, missing=(1,))]
+
+    def images(chance: float | None, **more: float) -> tuple[list[NDArray[np.float32]], list[int]]:
+        settings = OFF.model_copy(update={"channel_dropout": chance, **more})
+        samples = Samples(cases, 2, (6, 6, 6), 1, 2, SamplingSettings(labelled=2), settings, (0,), 5)
+        return [samples[number].image for number in range(120)], [samples.choose(number) for number in range(120)]
+
+    plain, chosen = images(None)
+    dropped, _ = images(0.5, shift=1.0)  # the shift would make a missing channel another number
+    again, _ = images(0.5, shift=1.0)
+    rates = np.zeros(3)
+    for image, before, same, index in zip(dropped, plain, again, chosen):
+        assert np.array_equal(image, same)
+        assert before[1].any() == (index == 0)
+        gone = [not channel.any() for channel in image]
+        assert not all(gone)
+        assert gone[1] or index == 0
+        rates += np.array(gone) * (index == 0)
+    # Half of 60 each, less the eighth in which all three would go.
+    assert np.all(np.abs(rates / chosen.count(0) - 0.375) < 0.2)

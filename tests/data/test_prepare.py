@@ -19,7 +19,7 @@ from frugalseg.data import prepare as preparing
 from frugalseg.data import store as storing
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.prepare import POINTS_PER_STRUCTURE, describe_difference, prepare, structure_points
-from frugalseg.data.preprocess import PreprocessSettings, preprocess
+from frugalseg.data.preprocess import Preparation, preprocess
 from frugalseg.data.readers import read_image
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import StoredCase, open_array
@@ -27,7 +27,7 @@ from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
 from tests.data.datasets import change, contents, make_case, write_data_set, write_nifti
 
-SETTINGS = PreprocessSettings()
+SETTINGS = Preparation()
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     store: Path,
     readable: set[str] | None = None,
     workers: int = 1,
-    settings: PreprocessSettings = SETTINGS,
+    settings: Preparation = SETTINGS,
 ) -> tuple[list[StoredCase], list[bool]]:
     """Prepare with every label, or those named; also return which cases had to be made."""
     manifest = read_manifest(data)
@@ -205,7 +205,7 @@ def test_the_scheme_counts_for_labels(own: Path, store: Path) -> None:
 
 def test_settings_and_format_version_count(data: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, _ = run(data, store)
-    others, made = run(data, store, settings=PreprocessSettings(crop_nonzero=False))
+    others, made = run(data, store, settings=Preparation(crop_nonzero=False))
     assert made == [True] * 3
     assert not {case.key for case in others} & {case.key for case in before}
     monkeypatch.setattr(preparing, "FORMAT_VERSION", 2)
@@ -269,18 +269,18 @@ def test_points_are_of_their_structure_and_not_too_many() -> None:
     label[0, 0, 0] = 3
     labels = {"0": "background", "1": "a", "2": "b", "3": "c", "4": "nowhere"}
     scheme = LabelScheme.from_json({"labels": labels})
-    points = structure_points(label, scheme, 7)
+    points = structure_points(scheme.encode(label), scheme, 7)
     assert np.bincount(points[:, 0], minlength=4).tolist() == [POINTS_PER_STRUCTURE, POINTS_PER_STRUCTURE, 1, 0]
     assert (label[tuple(points[:, 1:].T)] == points[:, 0] + 1).all()
     assert len(np.unique(points, axis=0)) == len(points)
-    assert np.array_equal(points, structure_points(label, scheme, 7))
-    assert not np.array_equal(points, structure_points(label, scheme, 8))
+    assert np.array_equal(points, structure_points(scheme.encode(label), scheme, 7))
+    assert not np.array_equal(points, structure_points(scheme.encode(label), scheme, 8))
     # Spread over the volume, not its first voxels.
     assert np.abs(points[points[:, 0] == 0, 1].mean() - 9.5) < 1
     regions = LabelScheme.from_json(
         {"labels": labels, "regions": {"all": [1, 2, 3, 4]}, "regions_class_order": [1]}
     )
-    whole = structure_points(label, regions, 7)
+    whole = structure_points(regions.encode(label), regions, 7)
     assert (label[tuple(whole[:, 1:].T)] > 0).all()
 
 

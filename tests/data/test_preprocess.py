@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from frugalseg.data.preprocess import Placement, PreprocessSettings, nonzero_moments, preprocess
+from frugalseg.data.placement import Placement
+from frugalseg.data.preprocess import Preparation, nonzero_moments, preprocess
 from frugalseg.geometry import Grid
 
-SETTINGS = PreprocessSettings()
+SETTINGS = Preparation()
 ORIENTATIONS = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
 ]
@@ -94,7 +95,7 @@ def test_an_image_of_zeros_keeps_its_extent() -> None:
 
 def test_the_border_stays_if_asked() -> None:
     image = blob((8, 9, 10))
-    prepared = preprocess(grid_of((8, 9, 10)), image, PreprocessSettings(crop_nonzero=False))
+    prepared = preprocess(grid_of((8, 9, 10)), image, Preparation(crop_nonzero=False))
     assert prepared.image.shape == image.shape
     assert np.allclose(prepared.image[:, 0, 0, 0], prepared.background)
 
@@ -104,7 +105,7 @@ def test_the_image_that_is_given_stays_as_it_is(crop: bool) -> None:
     # All voxels inside the box, canonical, contiguous: nothing but preprocess itself would make a copy.
     image = np.random.default_rng(0).normal(10, 1, (1, 4, 5, 6)).astype(np.float32)
     before = image.copy()
-    prepared = preprocess(grid_of((4, 5, 6)), image, PreprocessSettings(crop_nonzero=crop))
+    prepared = preprocess(grid_of((4, 5, 6)), image, Preparation(crop_nonzero=crop))
     assert np.array_equal(image, before)
     assert not np.allclose(prepared.image, image)
 
@@ -129,7 +130,7 @@ def test_any_orientation_there_and_back(
 ) -> None:
     grid = grid_of(shape, *orientation)
     image = blob(shape, 1, seed)
-    placement = preprocess(grid, image, PreprocessSettings(crop_nonzero=crop)).placement
+    placement = preprocess(grid, image, Preparation(crop_nonzero=crop)).placement
     assert np.array_equal(placement.restore(placement.cut(image)), image)
     # Every voxel by its number: outside the box the fill, inside the number itself, for any leading axes.
     numbers = np.arange(image.size, dtype=np.int32).reshape(shape)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from frugalseg.config import load_config
 from frugalseg.data.budget import make_split
 from frugalseg.data.manifest import read_manifest
+from frugalseg.data.preprocess import Preparation
 from frugalseg.errors import TrainingError
 from frugalseg.jobs.prepare import prepared
 from frugalseg.jobs.run import Run
@@ -77,7 +78,7 @@ def make_run(
     config = load_config(method, [*TINY, "training.steps=4", *overrides])
     manifest = read_manifest(places.data)
     split = make_split(manifest, None, 0, None, validation)
-    cases = order(prepared(manifest, split.readable, places.store, config.preprocess, 1), split)
+    cases = order(prepared(manifest, split.readable, places.store, Preparation(), 1), split)
     config, plan = first_plan(config, manifest, cases, split)
     return Run(folder, config, plan, manifest, split, cases, processes)
 

@@ -111,6 +111,15 @@ def test_channels_by_name(tmp_path: Path) -> None:
         find_inputs([x], {}, TWO, "me")
 
 
+def test_a_missing_channel_is_zero_where_the_model_was_trained_so(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a_0001.nii.gz", SMALL + 3)
+    (item,) = find_inputs([tmp_path], {}, TWO, may_miss=True)
+    assert item == PredictionInput("a", (tmp_path / "a_0001.nii.gz",), (0,))
+    assert find_inputs([], {"FLAIR": item.files[0]}, TWO, "a", may_miss=True) == [item]
+    _, image = read_input(item, TWO)
+    assert np.array_equal(image, [SMALL, SMALL + 3])
+
+
 def test_a_4d_file_reads_as_its_channels_do(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(size=(3, 4, 5, 2)).astype(np.float32)
     affine = np.diag([-1.0, 2.0, 3.0, 1.0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -14,7 +16,9 @@ from frugalseg.inference.window import (
     class_indices,
     gaussian_weights,
     probabilities,
+    slabs,
     sliding_window,
+    thin_axis,
     window_starts,
     with_flips,
 )
@@ -54,6 +58,46 @@ def test_against_a_plain_loop() -> None:
         top[start : start + 8] += image[0, start : start + 8].mean() * weights
         bottom[start : start + 8] += weights
     torch.testing.assert_close(sliding_window(image, (8, 8, 8), predict, [0.0])[0], top / bottom)
+
+
+def blended_at_once(image: Tensor, window: tuple[int, int, int], predict: Callable[[Tensor], Tensor]) -> Tensor:
+    """All outputs of the whole volume, as they were blended before there were slabs. No padding."""
+    weights = gaussian_weights(window)
+    top, bottom = torch.zeros(2, *image.shape[1:]), torch.zeros(image.shape[1:])
+    for place in itertools.product(*(window_starts(n, side, 0.6) for n, side in zip(image.shape[1:], window))):
+        box = tuple(slice(start, start + side) for start, side in zip(place, window))
+        top[(slice(None), *box)] += predict(image[(slice(None), *box)][None])[0] * weights
+        bottom[box] += weights
+    return top / bottom
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(21, 9, 30), (8, 40, 7)])
+def test_slabs_are_the_volume_and_hold_one_window(axis: int, shape: tuple[int, int, int]) -> None:
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(axis))
+    window = (8, 9, 7)
+
+    def predict(windows: Tensor) -> Tensor:  # another answer in every window
+        return torch.cat([windows.mean().sin() + windows, windows.std() * windows.cos()], dim=1)
+
+    parts = list(slabs(image, window, predict, [0.0], axis, 0.6))
+    assert max(part.shape[axis + 1] for part in parts) <= window[axis]
+    wanted = blended_at_once(image, window, predict)
+    torch.testing.assert_close(torch.cat(parts, dim=axis + 1), wanted, atol=1e-6, rtol=1e-6)
+    assert len(parts) == len(window_starts(shape[axis], window[axis], 0.6))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slabs_of_a_padded_volume_leave_the_padding_out(axis: int) -> None:
+    image = torch.randn(1, 5, 3, 11)
+    out = torch.cat(list(slabs(image, (8, 8, 8), lambda w: w, [7.0], axis)), dim=axis + 1)
+    torch.testing.assert_close(out, image)
+
+
+def test_slabs_go_along_the_axis_that_needs_the_least_memory() -> None:
+    assert thin_axis((512, 512, 300), (96, 96, 48)) == 2
+    assert thin_axis((512, 300, 20), (96, 96, 20)) == 0
+    assert thin_axis((8, 8, 8), (16, 16, 16)) == 0
 
 
 def test_padding_has_the_background_value() -> None:

@@ -115,3 +115,18 @@ def test_two_predictions_of_a_case_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((raw / "labelsTs" / "case_04.nrrd").read_bytes())
     with pytest.raises(UserError, match="is case 'case_04', and so is"):
         evaluate(tmp_path, raw, tmp_path / "scores")
+
+
+def test_a_missing_channel_is_refused_or_by_a_setting_zero(tmp_path: Path) -> None:
+    data = write_raw(tmp_path / "data")
+    (data / "imagesTr" / "case_01_0001.nrrd").unlink()
+    (one,) = [found for found in check(data).findings if found.kind == "channel-missing"]
+    assert (one.case, one.found) == ("case_01", "has no channel FLAIR")
+    with pytest.raises(
+        DataError, match=r"case 'case_01' has no channel FLAIR; add the file, .*missing_channels=zero"
+    ):
+        train(data, tmp_path / "refused", "encdec", overrides=SMALL, store=tmp_path / "store")
+    assert not (tmp_path / "refused").exists()
+    overrides = [*SMALL, "preprocess.missing_channels=zero"]
+    train(data, tmp_path / "run", "encdec", overrides=overrides, store=tmp_path / "store")
+    predict(tmp_path / "run", [data], tmp_path / "out")

@@ -17,7 +17,7 @@ from frugalseg.data.manifest import read_manifest
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.phantom import write_phantom
 from frugalseg.data.prepare import prepare
-from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.preprocess import Preparation
 from frugalseg.errors import UserError
 from frugalseg.jobs.evaluate import evaluate
 from frugalseg.jobs.predict import predict
@@ -114,9 +114,7 @@ def batches_of(data: Path, store: Path, names: tuple[str, ...]) -> list[Batch]:
     manifest = read_manifest(data)
     chosen = [case for case in manifest.labelled if case.name in names]
     others = [case for case in manifest.labelled if case.name not in names]
-    cases = prepare(
-        manifest, [*chosen, *others], {case.name for case in manifest.labelled}, store, PreprocessSettings()
-    )
+    cases = prepare(manifest, [*chosen, *others], {case.name for case in manifest.labelled}, store, Preparation())
     scheme = manifest.scheme
     sampling = SamplingSettings(labelled=2, unlabelled=0)
     source = Samples(cases, len(cases), (24, 24, 24), scheme.groups, scheme.classes, sampling, PUBLISHED, (0,), 0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from frugalseg.config import load_config
+from frugalseg.data.preprocess import Preparation
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
 from frugalseg.inference.inputs import PredictionInput, find_inputs
@@ -36,6 +37,7 @@ class Pointwise:
         self.scheme, self.channels = scheme, channels
         self.config = load_config("encdec", ["training.device=cpu"])
         self.plan = SimpleNamespace(crop=(8, 8, 8))
+        self.preparation = Preparation()
         self.seen: list[Tensor] = []
 
     def logits(self, image: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from frugalseg.data.preprocess import PreprocessSettings, preprocess
+from frugalseg.data.preprocess import Preparation, preprocess
 from frugalseg.geometry import Grid
 from frugalseg.objectives import Batch, SegmentationLoss, SegmentationSettings
 from tests.parity.goldens import FEATURES, GRADIENTS, LOSSES, Goldens
@@ -73,5 +73,5 @@ def test_normalisation() -> None:
     image = np.asarray(goldens["normalize/image"]).astype(np.float32).transpose(3, 0, 1, 2)
     wanted = goldens["normalize/normalized"].permute(3, 0, 1, 2)
     grid = Grid((image.shape[1], image.shape[2], image.shape[3]), np.eye(4))
-    prepared = preprocess(grid, image, PreprocessSettings(crop_nonzero=False))
+    prepared = preprocess(grid, image, Preparation(crop_nonzero=False))
     torch.testing.assert_close(torch.from_numpy(prepared.image), wanted.float(), **FEATURES)

@@ -13,7 +13,7 @@ from frugalseg.data.augment import STRONG
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
-from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.preprocess import Preparation
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.loader import batches
 from tests.data.datasets import write_data_set
@@ -49,7 +49,7 @@ def make_samples(folder: Path) -> Samples:
     """Samples with every augmentation switched on in each of them."""
     manifest = read_manifest(write_data_set(folder / "data", labelled=2, unlabelled=1))
     names = {case.name for case in manifest.labelled}
-    cases = prepare(manifest, manifest.training, names, folder / "store", PreprocessSettings())
+    cases = prepare(manifest, manifest.training, names, folder / "store", Preparation())
     chances = {name: 1.0 for name in type(STRONG).model_fields if isinstance(getattr(STRONG, name), float)}
     del chances["rotate_degrees"]
     every = STRONG.model_copy(update=chances)

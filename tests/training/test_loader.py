@@ -13,7 +13,7 @@ from frugalseg.data.augment import STRONG
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
-from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase
 from frugalseg.objectives import Batch
 from frugalseg.training.loader import batches, to_device
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> list[StoredCase]:
     manifest = read_manifest(write_data_set(tmp_path_factory.mktemp("data")))
     names = {case.name for case in manifest.labelled}
-    return prepare(manifest, manifest.training, names, tmp_path_factory.mktemp("s"), PreprocessSettings(), 1)
+    return prepare(manifest, manifest.training, names, tmp_path_factory.mktemp("s"), Preparation(), 1)
 
 
 def doubled(label: NDArray[np.uint8], spacing: tuple[float, float, float]) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from frugalseg.data.preprocess import Preparation, Window
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
 from frugalseg.networks import NetworkSettings
@@ -48,6 +51,10 @@ def test_coarse_and_flat_axes_are_not_halved() -> None:
     assert kernels[3] == (3, 3, 3)
     flat, _ = choose_strides((64, 64, 1), (1.0, 1.0, 1.0), 4)
     assert total_stride(flat) == (8, 8, 1)
+    for thickness in (0.01, 1.0, 5.0):  # of a single slice: says nothing about the others
+        flat, kernels = choose_strides((64, 64, 1), (1.0, 1.0, thickness), 4)
+        assert total_stride(flat) == (8, 8, 1)
+        assert set(kernels) == {(3, 3, 1)}
     thin, _ = choose_strides((64, 64, 8), (1.0, 1.0, 1.0), 4)
     assert total_stride(thin) == (8, 8, 2)
 
@@ -71,6 +78,9 @@ def test_mirrors() -> None:
 def test_round_trip_through_json() -> None:
     plan = plan_for((64, 64, 40), (1, 1, 2)).because("steps", "set", steps=7)
     assert Plan.from_json(plan.to_json()) == plan
+    window = Window(low=-100, high=250.5, mean=40, deviation=30)
+    plan = replace(plan, preparation=Preparation(spacing=(1, 1, 2.5), windows=(window, None), zero_missing=True))
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     assert plan.reasons["steps"] == "set"
 
 

@@ -69,6 +69,9 @@ class AugmentSettings(Settings):
     """Chance of the same on the negated channel."""
     gamma_range: Range = (0.7, 1.5)
     """The exponent."""
+    channel_dropout: Probability | None = None
+    """Chance of setting each channel to 0, as a missing one is, but never all; by default 0.1 with
+    `preprocess.missing_channels=zero`, else 0."""
 
     @model_validator(mode="after")
     def _ranges(self) -> AugmentSettings:
@@ -129,6 +132,7 @@ class Draw:
     low_resolution: tuple[float, ...]
     gamma: NDArray[np.float32] | None
     inverted_gamma: NDArray[np.float32] | None
+    dropped: tuple[int, ...]
 
 
 def draw(
@@ -177,6 +181,8 @@ def draw(
         low_resolution=low,
         inverted_gamma=each(settings.gamma_range) if happens(settings.inverted_gamma) else None,
         gamma=each(settings.gamma_range) if happens(settings.gamma) else None,
+        # Last, so that the other draws are those of a run without it.
+        dropped=tuple(channel for channel in range(channels) if happens(settings.channel_dropout or 0.0)),
     )
 
 

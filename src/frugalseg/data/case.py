@@ -12,6 +12,7 @@ class Case:
 
     `images`: one file with all channels, or one file a channel in the data set's order.
     `annotated`: the structures that its label shows, where they are known; None: all of them.
+    `missing`: numbers of the channels without a file; `images` then holds the files of the others.
     """
 
     name: str
@@ -19,8 +20,9 @@ class Case:
     label: Path | None
     group: str
     annotated: tuple[str, ...] | None = None
+    missing: tuple[int, ...] = ()
 
     @property
     def image(self) -> Path:
-        """The file that gives the case its grid: the only one, or the first channel's."""
+        """The file that gives the case its grid: the only one, or that of the first channel that there is."""
         return self.images[0]

@@ -13,23 +13,30 @@ from frugalseg.errors import DataError
 from frugalseg.geometry import TOLERANCE_MM, Grid
 
 
-def read_channels(files: Sequence[Path], names: Sequence[str], who: str) -> tuple[Grid, NDArray[np.float32]]:
+def read_channels(
+    files: Sequence[Path], names: Sequence[str], who: str, missing: Sequence[int] = ()
+) -> tuple[Grid, NDArray[np.float32]]:
     """Read a case as float32 (channel, x, y, z) on the grid of its first file.
 
     Args:
         files: One file with all channels, or one file a channel in the order of `names`.
         names: The channels that are wanted.
         who: Who wants them, for the message: "the data set has" or "the model needs".
+        missing: Numbers of the channels without a file; `files` are those of the others, and these become 0.
 
     Raises:
         DataError: A file cannot be read, the number of channels is wrong, or they lie on different grids.
     """
-    require_channels(files, names, who)
-    if len(files) == 1:
+    present = [place for place in range(len(names)) if place not in missing]
+    require_channels(files, [names[place] for place in present], who)
+    if len(files) == 1 and not missing:
         return read_image(files[0])
     grid = read_header(files[0]).grid
-    image = np.empty((len(files), *grid.shape), np.float32)
-    for place, file in enumerate(files):
+    image = np.zeros((len(names), *grid.shape), np.float32)
+    if len(files) == 1:
+        image[present] = read_image(files[0])[1]
+        return grid, image
+    for place, file in zip(present, files, strict=True):
         image[place] = read_image(file)[1][0]
     return grid, image
 

@@ -35,9 +35,11 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         headers = []
         for file in case.images:
             headers.append(read_header(file))
-        first, many = headers[0], len(headers) > 1
+        first, many = headers[0], len(headers) > 1 or bool(case.missing)
         grid = first.grid
         channels = len(headers) if many else first.channels
+        if case.missing:
+            add(case.image, _missing_remark(case, manifest))
         row = replace(row, shape=grid.shape, spacing=grid.spacing, orientation=grid.orientation, channels=channels)
         for file, header in zip(case.images, headers, strict=True):
             add(file, *geometry_remarks(file, header.grid))
@@ -47,9 +49,10 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
         for file, remark in channel_remarks(case.images, [header.grid for header in headers]):
             add(file, remark)
         hashes: list[str] = []
+        present = [name for place, name in enumerate(manifest.channels) if place not in case.missing]
         for index, file in enumerate(case.images):
             on, image = read_image(file)
-            add(file, *image_remarks(image, manifest.channels, index))
+            add(file, *image_remarks(image, present, index))
             hashes += [content(on, channel) for channel in image]
         row = replace(row, content=tuple(hashes))
     except _UNREADABLE as error:
@@ -57,6 +60,12 @@ def check_case(manifest: Manifest, case: Case, role: Role) -> tuple[CaseRow, lis
     if case.label is not None:
         row = _check_label(manifest, case, case.label, grid, row, findings)
     return row, findings
+
+
+def _missing_remark(case: Case, manifest: Manifest) -> Remark:
+    names = ", ".join(manifest.channels[channel] for channel in case.missing)
+    todo = "put the file there, take the case out, or train with preprocess.missing_channels=zero"
+    return Remark("error", "channel-missing", f"has no channel {names}", "the network needs every channel", todo)
 
 
 def _channels_remark(count: int, manifest: Manifest, many: bool) -> Remark:

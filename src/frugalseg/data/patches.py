@@ -147,6 +147,7 @@ class Samples:
             image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
             image = np.where(inside, image + background, background)
         image = augment.flip(augment.intensities(image, drawn), drawn.flips)
+        image[_unknown(len(image), case.missing, drawn.dropped)] = 0
         inside = augment.flip(inside, drawn.flips)
         if label is None:
             label = np.full((self.groups, *self.crop), IGNORED, np.uint8)
@@ -258,3 +259,9 @@ class Samples:
         new_label = np.concatenate([rest, votes]).argmax(axis=0).astype(np.uint8)
         new_label[:, ignored > 0.5] = IGNORED
         return new_image, new_label, new_inside
+
+
+def _unknown(channels: int, missing: Sequence[int], dropped: Sequence[int]) -> list[int]:
+    """Return the channels that are 0: those without a file, and the dropped ones unless none would be left."""
+    both = sorted({*missing, *dropped})
+    return both if len(both) < channels else list(missing)

@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from frugalseg.data.channels import read_channels
 from frugalseg.data.manifest import Case, Manifest
-from frugalseg.data.preprocess import PreprocessSettings, preprocess
+from frugalseg.data.placement import Placement
+from frugalseg.data.preprocess import Preparation, preprocess
 from frugalseg.data.readers import read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import FORMAT_VERSION, Entry, StoredCase, image_facts, read_placement
@@ -33,7 +35,7 @@ def prepare(
     cases: Sequence[Case],
     readable: Collection[str],
     root: Path,
-    settings: PreprocessSettings,
+    settings: Preparation,
     workers: int | None = None,
     progress: Callable[[bool], None] | None = None,
 ) -> list[StoredCase]:
@@ -44,7 +46,7 @@ def prepare(
         cases: Training cases of it.
         readable: Names of the cases whose labels may be read; the other label files are not opened.
         root: The store's folder.
-        settings: What to do to the images.
+        settings: What is done to the images.
         workers: Cases at a time; by default the number of processors. Memory grows with it, not with the cases.
         progress: Called after each case with whether it had to be made.
 
@@ -75,34 +77,33 @@ def prepare(
 
 
 def prepare_case(
-    manifest: Manifest, case: Case, with_label: bool, root: Path, settings: PreprocessSettings
+    manifest: Manifest, case: Case, with_label: bool, root: Path, settings: Preparation
 ) -> tuple[StoredCase, bool]:
     """Make or find one case; also return whether anything had to be made."""
-    image_key = hash_value(
-        {
-            "version": FORMAT_VERSION,
-            "settings": settings.model_dump(mode="json"),
-            "image": hash_file(case.image) if len(case.images) == 1 else [hash_file(file) for file in case.images],
-        }
-    )
+    if case.missing and not settings.zero_missing:
+        names = ", ".join(manifest.channels[channel] for channel in case.missing)
+        raise DataError(
+            f"case {case.name!r} has no channel {names}; add the file, take the case out of the data set, or set "
+            "preprocess.missing_channels=zero to train with zeros for it",
+            case.image,
+        )
+    content: dict[str, Any] = {
+        "version": FORMAT_VERSION,
+        "settings": settings.key(),
+        "image": hash_file(case.image) if len(case.images) == 1 else [hash_file(file) for file in case.images],
+    }
+    if case.missing:
+        content["missing"] = list(case.missing)
+    image_key = hash_value(content)
     entry = Entry(root, case.name, image_key)
     facts = entry.read()
     made = facts is None
     if facts is None:
-        grid, image = read_channels(case.images, manifest.channels, "the data set has")
-        try:
-            prepared = preprocess(grid, image, settings)
-        except ValueError as error:
-            raise DataError(f"{error}; mend the image or take the case out of the data set", case.image) from error
-        # Half precision: 11 bits of a z-score (0.0005 at 1) are far below the noise of any scanner.
-        limit = float(np.finfo(np.float16).max)
-        entry.write(
-            {"image": prepared.image.clip(-limit, limit).astype(np.float16)}, image_facts(prepared, case.image)
-        )
-        facts = image_facts(prepared, case.image)
+        facts = make_image(manifest, case, entry, settings)
     placement = read_placement(facts)
     label: Path | None = None
     points: Path | None = None
+    truth: Path | None = None
     key = image_key
     annotated: tuple[bool, ...] | None = None
     if with_label and case.label is not None:
@@ -113,14 +114,9 @@ def prepare_case(
         label_entry = Entry(root, case.name, key)
         if label_entry.read() is None:
             made = True
-            grid, values, _ = read_label(case.label, scheme.allowed)
-            require_same_grid(placement.grid, grid, case)
-            cut = np.ascontiguousarray(placement.cut(values))
-            marks = structure_points(cut, scheme, int(key[:8], 16))
-            label_entry.write(
-                {"label": scheme.encode(cut), "points": marks}, {"source": case.label.name, "image": image_key}
-            )
+            make_label(scheme, case, placement, label_entry, image_key)
         label, points = label_entry.array("label"), label_entry.array("points")
+        truth = label_entry.array("truth") if placement.shape is not None else None
         if case.annotated is not None:
             # The arrays hold whatever the file holds: what was annotated may change without a new preparation. The
             # key changes, because what is learnt from the case does.
@@ -128,10 +124,53 @@ def prepare_case(
             key = hash_value({"label": key, "annotated": list(case.annotated)})
     x, y, z = facts["shape"]
     a, b, c = facts["spacing"]
-    background = tuple(float(value) for value in facts["background"])
-    image_path = entry.array("image")
-    stored = StoredCase(case.name, image_path, label, points, (x, y, z), (a, b, c), background, key, annotated)
+    stored = StoredCase(
+        name=case.name,
+        image=entry.array("image"),
+        label=label,
+        points=points,
+        shape=(x, y, z),
+        spacing=(a, b, c),
+        background=tuple(float(value) for value in facts["background"]),
+        key=key,
+        annotated=annotated,
+        truth=truth,
+        placement=placement if placement.shape is not None else None,
+        missing=case.missing,
+    )
     return stored, made
+
+
+def make_image(manifest: Manifest, case: Case, entry: Entry, settings: Preparation) -> dict[str, Any]:
+    """Write a case's prepared image; return what is remembered beside it."""
+    grid, image = read_channels(case.images, manifest.channels, "the data set has", case.missing)
+    try:
+        prepared = preprocess(grid, image, settings, case.missing)
+    except ValueError as error:
+        raise DataError(f"{error}; mend the image or take the case out of the data set", case.image) from error
+    del image
+    # Half precision: 11 bits of a z-score (0.0005 at 1) are far below the noise of any scanner.
+    limit = float(np.finfo(np.float16).max)
+    half = prepared.image.clip(-limit, limit, out=prepared.image).astype(np.float16)
+    facts = image_facts(prepared, case.image)
+    del prepared
+    entry.write({"image": half}, facts)
+    return facts
+
+
+def make_label(scheme: LabelScheme, case: Case, placement: Placement, entry: Entry, image_key: str) -> None:
+    """Write a case's label on the prepared grid, and where that is resampled on the file's own voxels, too."""
+    assert case.label is not None
+    grid, values, _ = read_label(case.label, scheme.allowed)
+    require_same_grid(placement.grid, grid, case)
+    own = scheme.encode(placement.cut(values))
+    del values
+    target = placement.resample_target(own, scheme.classes)
+    marks = structure_points(target, scheme, int(entry.key[:8], 16))
+    arrays: dict[str, NDArray[Any]] = {"label": target, "points": marks}
+    if placement.shape is not None:
+        arrays["truth"] = own
+    entry.write(arrays, {"source": case.label.name, "image": image_key})
 
 
 def require_same_grid(image: Grid, label: Grid, case: Case) -> None:
@@ -167,14 +206,16 @@ def describe_difference(image: Grid, label: Grid) -> str:
     return "rotated"
 
 
-def structure_points(label: NDArray[np.int32], scheme: LabelScheme, seed: int) -> NDArray[np.int32]:
-    """Return up to 2000 random voxels of every structure as rows (structure, x, y, z)."""
+def structure_points(target: NDArray[np.uint8], scheme: LabelScheme, seed: int) -> NDArray[np.int32]:
+    """Return up to 2000 random voxels of every structure in class indices (R, x, y, z): (structure, x, y, z)."""
     generator = np.random.Generator(np.random.Philox(seed))
     rows = []
-    for index, structure in enumerate(scheme.structures):
-        places = np.flatnonzero(scheme.mask(label, structure))
+    for index in range(len(scheme.structures)):
+        # One softmax with several structures, or one structure in each of several.
+        mask = target[0] == index + 1 if scheme.exclusive else target[index] == 1
+        places = np.flatnonzero(mask)
         if places.size > POINTS_PER_STRUCTURE:
             places = np.sort(generator.choice(places, POINTS_PER_STRUCTURE, replace=False))
-        coordinates = np.stack(np.unravel_index(places, label.shape), axis=1)
+        coordinates = np.stack(np.unravel_index(places, mask.shape), axis=1)
         rows.append(np.column_stack([np.full(len(places), index), coordinates]))
     return np.concatenate(rows).astype(np.int32).reshape(-1, 4)

@@ -19,7 +19,8 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.data.preprocess import Placement, Prepared
+from frugalseg.data.placement import Placement
+from frugalseg.data.preprocess import Prepared
 from frugalseg.errors import DataError
 from frugalseg.files import hash_file, read_json_object, write_atomic, write_json
 from frugalseg.formats import NewerFormat, require_seal, require_version, seal
@@ -38,6 +39,8 @@ class StoredCase:
     zero became in each channel; `spacing` is in mm. `points` (n, 4) holds structure, x, y, z of some voxels
     of every structure, to centre crops on. `label` and `points` are None for an unlabelled case, and for one whose
     label is outside the budget. `annotated` says of each structure whether the label shows it; None: all of them.
+    `truth` is the label in the file's own voxels, to score against, and `placement` the way back to them; both are
+    None where nothing was resampled. `missing`: channels that are not known, 0 everywhere.
     """
 
     name: str
@@ -49,6 +52,9 @@ class StoredCase:
     background: tuple[float, ...]
     key: str
     annotated: tuple[bool, ...] | None = None
+    truth: Path | None = None
+    placement: Placement | None = None
+    missing: tuple[int, ...] = ()
 
     @property
     def in_part(self) -> bool:
@@ -144,6 +150,7 @@ class Entry:
 
     def __init__(self, root: Path, name: str, key: str) -> None:
         self.root = root
+        self.key = key
         self.stem = f"{name}.{key[:16]}"
         self.seal = root / f"{self.stem}.json"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from frugalseg.data.channels import read_channels
 from frugalseg.data.imagetypes import READABLE_WORDS, case_name, is_image
 from frugalseg.data.layouts.listing import SUFFIX, list_images, plain
-from frugalseg.data.manifest import DataSource, Manifest, read_manifest
+from frugalseg.data.manifest import Case, DataSource, Manifest, read_manifest
 from frugalseg.data.readers import read_header
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.geometry import Grid
@@ -20,14 +20,22 @@ from frugalseg.geometry import Grid
 
 @dataclass(frozen=True)
 class PredictionInput:
-    """A case to predict: its name, and one 4D file or one file a channel, in the model's order."""
+    """A case to predict: its name, and one 4D file or one file a channel, in the model's order.
+
+    `missing`: numbers of the channels without a file, which become 0.
+    """
 
     name: str
     files: tuple[Path, ...]
+    missing: tuple[int, ...] = ()
 
 
 def find_inputs(
-    paths: Sequence[Path], named: Mapping[str, Path], channels: Sequence[str], case: str | None = None
+    paths: Sequence[Path],
+    named: Mapping[str, Path],
+    channels: Sequence[str],
+    case: str | None = None,
+    may_miss: bool = False,
 ) -> list[PredictionInput]:
     """Find the cases to predict.
 
@@ -36,6 +44,7 @@ def find_inputs(
         named: Files of a single case by channel name, instead of `paths`.
         channels: The model's channels.
         case: Name of that single case; by default its folder's.
+        may_miss: Whether channels may be missing, because the model was trained so; never all of them.
 
     Raises:
         UserError: Nothing to predict, a channel that the model does not have, or one that is missing.
@@ -44,14 +53,14 @@ def find_inputs(
     if named:
         if paths:
             raise UserError("give either paths or --channel NAME=FILE, not both", "--channel")
-        return [_named(named, channels, case)]
+        return [_named(named, channels, case, may_miss)]
     if case is not None:
         raise UserError("names the case that --channel gives; other cases are named by their files", "--case")
     if not paths:
         raise UserError("nothing to predict: give files, folders, a data set, or --channel NAME=FILE", "PATHS")
     found: dict[str, PredictionInput] = {}
     for path in paths:
-        for item in _from_path(path, channels):
+        for item in _from_path(path, channels, may_miss):
             if item.name in found:
                 raise DataError(f"case {item.name!r} was already found at {found[item.name].files[0]}", path)
             found[item.name] = item
@@ -64,10 +73,10 @@ def read_input(item: PredictionInput, channels: Sequence[str]) -> tuple[Grid, ND
     Raises:
         DataError: A file cannot be read, the number of channels is wrong, or they lie on different grids.
     """
-    return read_channels(item.files, channels, "the model needs")
+    return read_channels(item.files, channels, "the model needs", item.missing)
 
 
-def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None) -> PredictionInput:
+def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None, may_miss: bool) -> PredictionInput:
     for name in named:
         if name not in channels:
             raise UserError(
@@ -75,18 +84,19 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None)
                 "--channel",
             )
     missing = [name for name in channels if name not in named]
-    if missing:
+    if missing and not may_miss:
         raise UserError(f"channel {', '.join(missing)} is missing; needed: {', '.join(channels)}", "--channel")
     if case is not None and not plain(case):
         raise UserError(f"{case!r} cannot name a file in --out; take a plain name", "--case")
-    files = tuple(named[name] for name in channels)
+    files = tuple(named[name] for name in channels if name in named)
     for file in files:
         read_header(file)
     folder = files[0].resolve().parent.name
-    return PredictionInput(case or (case_name(files[0]) if len(files) == 1 else folder), files)
+    gone = tuple(place for place, name in enumerate(channels) if name in missing)
+    return PredictionInput(case or (case_name(files[0]) if len(channels) == 1 else folder), files, gone)
 
 
-def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
+def _from_path(path: Path, channels: Sequence[str], may_miss: bool) -> list[PredictionInput]:
     if not path.exists():
         raise DataError("does not exist", path)
     if DataSource(path).is_table or (path / "dataset.json").exists():
@@ -94,20 +104,19 @@ def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
         if not manifest.test:
             raise DataError("has no test cases; name files or a folder instead", manifest.where)
         places = _places(manifest, channels)
-        return [
-            PredictionInput(
-                item.name, tuple(item.images[i] for i in places) if len(item.images) > 1 else item.images
-            )
-            for item in manifest.test
-        ]
+        for item in manifest.test:
+            if item.missing and not may_miss:
+                names = ", ".join(manifest.channels[channel] for channel in item.missing)
+                raise DataError(f"case {item.name!r} has no channel {names}, which the model needs", item.image)
+        return [_of_case(item, places) for item in manifest.test]
     if path.is_dir():
         files = list_images(path)
         if not files:
             raise DataError(f"holds no image ({READABLE_WORDS})", path)
-        return _group(files, channels)
+        return _group(files, channels, may_miss)
     if not is_image(path):
         raise DataError(f"is no image of a known type ({READABLE_WORDS})", path)
-    return _group([path], channels)
+    return _group([path], channels, may_miss)
 
 
 def _places(manifest: Manifest, channels: Sequence[str]) -> list[int]:
@@ -131,7 +140,18 @@ def _places(manifest: Manifest, channels: Sequence[str]) -> list[int]:
     return [own.index(name) for name in channels]
 
 
-def _group(files: Sequence[Path], channels: Sequence[str]) -> list[PredictionInput]:
+def _of_case(case: Case, places: Sequence[int]) -> PredictionInput:
+    """Return a data set's case as an input, its channels in the model's order."""
+    if not case.missing:
+        files = tuple(case.images[place] for place in places) if len(case.images) > 1 else case.images
+        return PredictionInput(case.name, files)
+    there = iter(case.images)
+    by_place = {place: next(there) for place in range(len(places)) if place not in case.missing}
+    gone = tuple(number for number, place in enumerate(places) if place in case.missing)
+    return PredictionInput(case.name, tuple(by_place[place] for place in places if place in by_place), gone)
+
+
+def _group(files: Sequence[Path], channels: Sequence[str], may_miss: bool) -> list[PredictionInput]:
     """Join files named CASE_0000, CASE_0001, ... where the model has several channels."""
     groups: dict[str, dict[int, Path]] = {}
     for file in files:
@@ -152,8 +172,9 @@ def _group(files: Sequence[Path], channels: Sequence[str]) -> list[PredictionInp
         if -1 in parts:
             result.append(PredictionInput(name, (parts[-1],)))
             continue
-        missing = [f"{channels[i]} ({name}_{i:04d})" for i in range(len(channels)) if i not in parts]
-        if missing:
-            raise DataError(f"channel {', '.join(missing)} is missing", parts[min(parts)].parent)
-        result.append(PredictionInput(name, tuple(parts[i] for i in range(len(channels)))))
+        missing = tuple(i for i in range(len(channels)) if i not in parts)
+        if missing and not may_miss:
+            words = ", ".join(f"{channels[i]} ({name}_{i:04d})" for i in missing)
+            raise DataError(f"channel {words} is missing", parts[min(parts)].parent)
+        result.append(PredictionInput(name, tuple(parts[i] for i in sorted(parts)), missing))
     return result

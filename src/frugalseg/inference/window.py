@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -25,14 +25,16 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
 
 def gaussian_weights(window: Triple) -> Tensor:
     """Return the weights (x, y, z) of a window: a product of Gaussians of an eighth of each side, all positive."""
-    axes = []
-    for side in window:
-        places = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
-        axes.append(torch.exp(-0.5 * (places / (side / 8)) ** 2).clamp(min=LEAST_WEIGHT))
-    return axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    x, y, z = (axis_weights(side) for side in window)
+    return x[:, None, None] * y[None, :, None] * z[None, None, :]
 
 
-@torch.inference_mode()
+def axis_weights(side: int) -> Tensor:
+    """Return a window's weights along one axis."""
+    places = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+    return torch.exp(-0.5 * (places / (side / 8)) ** 2).clamp(min=LEAST_WEIGHT)
+
+
 def sliding_window(
     image: Tensor,
     window: Triple,
@@ -41,35 +43,92 @@ def sliding_window(
     overlap: float = 0.5,
     batch: int = 1,
 ) -> Tensor:
-    """Predict a volume and return the blended outputs (outputs, x, y, z), float32, on the CPU.
+    """Predict a volume and return the blended outputs (outputs, x, y, z), float32, on the CPU; see `slabs`."""
+    return torch.cat(list(slabs(image, window, predict, background, 0, overlap, batch)), dim=1)
+
+
+def slabs(
+    image: Tensor,
+    window: Triple,
+    predict: Callable[[Tensor], Tensor],
+    background: Sequence[float],
+    axis: int,
+    overlap: float = 0.5,
+    batch: int = 1,
+) -> Iterator[Tensor]:
+    """Predict a volume from one end of an axis to the other; yield the blended outputs as soon as they are final.
+
+    Held are the outputs of one window's depth along the axis, whatever the volume's: (outputs, x, y, z) of float32
+    on the CPU, with the volume's sides on the other two axes. The slabs that are yielded make up the volume.
 
     Args:
         image: (C, x, y, z). Where it is smaller than the window it is padded evenly with `background`.
         window: Sides of a window in voxels.
         predict: Windows (n, C, *window), on whatever device, to outputs (n, outputs, *window).
         background: Value of each channel outside the image.
+        axis: 0, 1 or 2; see `thin_axis`.
         overlap: Share of a window that the next one covers again, at least.
         batch: Windows at a time.
     """
     padded, corner = pad_to(image, window, background)
-    shape = padded.shape[1:]
-    places = list(itertools.product(*(window_starts(size, side, overlap) for size, side in zip(shape, window))))
+    starts = [window_starts(size, side, overlap) for size, side in zip(padded.shape[1:], window)]
     weights = gaussian_weights(window)
-    blended: Tensor | None = None
-    total = torch.zeros(shape)
-    for first in range(0, len(places), batch):
-        group = places[first : first + batch]
-        out = predict(torch.stack([padded[(slice(None), *_box(place, window))] for place in group]))
-        out = out.float().cpu()
-        if blended is None:
-            blended = torch.zeros(out.shape[1], *shape)
-        for place, values in zip(group, out, strict=True):
-            box = _box(place, window)
-            blended[(slice(None), *box)] += values * weights
-            total[box] += weights
-    assert blended is not None
-    blended /= total
-    return blended[(slice(None), *_box(corner, (image.shape[1], image.shape[2], image.shape[3])))]
+    # A window's weights are a product over the axes, and so is what they add up to in a voxel.
+    totals = [
+        _total(size, places, side) for size, places, side in zip(padded.shape[1:], starts, window, strict=True)
+    ]
+    inside = _box(corner, (image.shape[1], image.shape[2], image.shape[3]))
+    held: Tensor | None = None
+    along = starts[axis]
+    for number, start in enumerate(along):
+        places = list(itertools.product(*(starts[a] if a != axis else [start] for a in range(3))))
+        for first in range(0, len(places), batch):
+            group = places[first : first + batch]
+            with torch.inference_mode():
+                out = predict(torch.stack([padded[(slice(None), *_box(place, window))] for place in group]))
+                out = out.float().cpu()
+                if held is None:
+                    sides = [
+                        side if a == axis else size for a, (side, size) in enumerate(zip(window, padded.shape[1:]))
+                    ]
+                    held = torch.zeros(out.shape[1], *sides)
+                for place, values in zip(group, out, strict=True):
+                    low = [0 if a == axis else place[a] for a in range(3)]
+                    held[(slice(None), *_box(low, window))] += values * weights
+        assert held is not None
+        final = (along[number + 1] if number + 1 < len(along) else start + window[axis]) - start
+        yield _finished(held, totals, axis, start, final, inside)
+        with torch.inference_mode():
+            rest = held.narrow(axis + 1, final, window[axis] - final).clone()
+            held.zero_().narrow(axis + 1, 0, rest.shape[axis + 1]).copy_(rest)
+
+
+def thin_axis(shape: Sequence[int], window: Triple) -> int:
+    """Return the axis along which one window's depth of the volume has the fewest voxels."""
+    return min(range(3), key=lambda axis: window[axis] / max(window[axis], shape[axis]))
+
+
+def _finished(
+    held: Tensor, totals: Sequence[Tensor], axis: int, start: int, rows: int, inside: tuple[slice, slice, slice]
+) -> Tensor:
+    """Return the first rows of what is held, over their total weights, without the padding."""
+    low, high = max(start, inside[axis].start), min(start + rows, inside[axis].stop)
+    cut = [slice(low - start, high - start) if a == axis else inside[a] for a in range(3)]
+    with torch.inference_mode():
+        result = held[(slice(None), *cut)].clone()
+        for a, total in enumerate(totals):
+            view = [1, 1, 1]
+            view[a] = -1
+            result /= total[slice(low, high) if a == axis else inside[a]].reshape(view)
+    return result
+
+
+def _total(size: int, starts: Sequence[int], side: int) -> Tensor:
+    """Return what the windows' weights along an axis add up to."""
+    total = torch.zeros(size)
+    for start in starts:
+        total[start : start + side] += axis_weights(side)
+    return total
 
 
 def pad_to(image: Tensor, least: Triple, background: Sequence[float]) -> tuple[Tensor, Triple]:

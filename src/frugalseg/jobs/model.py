@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from frugalseg.config.schema import Config
+from frugalseg.data.preprocess import Preparation
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, read_json_object
@@ -36,6 +37,11 @@ class Model:
     sha256: str
     step: int
     transductive: bool
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to the images that it was trained on."""
+        return self.plan.preparation or Preparation(crop_nonzero=self.config.preprocess.crop_nonzero)
 
     def predict(self, windows: Tensor, flips: bool) -> Tensor:
         """Return probabilities (n, R x K, x, y, z) of windows (n, C, x, y, z), averaged over flips if asked."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from frugalseg import __version__
 from frugalseg.data.imagetypes import written_suffix
@@ -18,7 +24,8 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import require_version
 from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
-from frugalseg.inference.window import class_indices, sliding_window
+from frugalseg.inference.restore import placed_blocks
+from frugalseg.inference.window import class_indices, slabs, thin_axis
 from frugalseg.jobs.model import Model, load_model
 from frugalseg.jobs.show import bar, say
 
@@ -55,10 +62,14 @@ def predict(
         UserError: Wrong input; names the file.
     """
     model = load_model(run, checkpoint)
-    inputs = find_inputs(paths, channels or {}, model.channels, case)
+    inputs = find_inputs(paths, channels or {}, model.channels, case, model.preparation.zero_missing)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
     flipped = model.config.inference.flips if flips is None else flips
+    for item in inputs:
+        if item.missing:
+            names = ", ".join(model.channels[channel] for channel in item.missing)
+            say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
     written = []
     started = time.monotonic()
     with bar("predicting", len(inputs)) as advance:
@@ -73,32 +84,77 @@ def predict(
 
 def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, maps: bool) -> Path:
     """Predict one case and write it."""
+    prepared = prepare_input(model, item)
+    scheme, placement = model.scheme, prepared.placement
+    small = np.uint8 if max(scheme.predicted) < 256 else np.int16
+    label = np.zeros(placement.cut_grid.shape, small)
+    names = file_words(scheme.structures) if maps else []
+    with ExitStack() as held:
+        volumes = [held.enter_context(on_disk(out, label.shape)) for _ in names]
+        for rows, block in blocks_of(model, prepared, flips):
+            label[rows] = scheme.decode(class_indices(block, scheme.groups, scheme.classes).numpy())
+            split = block.reshape(scheme.groups, scheme.classes, *block.shape[1:])
+            # One softmax with several structures, or one structure in each of several.
+            chosen = split[0, 1:] if scheme.exclusive else split[:, 1]
+            for volume, values in zip(volumes, chosen):
+                volume[rows] = values.numpy()
+        suffix = written_suffix(item.files[0])
+        path = out / f"{item.name}{suffix}"
+        write_label(path, placement.restore(label), item.files[0])
+        for name, volume in zip(names, volumes, strict=True):
+            write_map(out / f"{item.name}_probability_{name}{suffix}", placement.restore(volume), item.files[0])
+    return path
+
+
+def prepare_input(model: Model, item: PredictionInput) -> Prepared:
+    """Read a case and do to it what was done to the training images.
+
+    Raises:
+        DataError: A file cannot be read, has voxels that are no numbers, or does not fit the model.
+    """
     grid, image = read_input(item, model.channels)
     try:
-        prepared: Prepared = preprocess(grid, image, model.config.preprocess)
+        return preprocess(grid, image, model.preparation, item.missing)
     except ValueError as error:
         raise DataError(f"{error}; mend the image", item.files[0]) from error
-    blended = sliding_window(
+
+
+def blocks_of(model: Model, prepared: Prepared, flips: bool) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """Predict a volume; yield its probabilities (R x K, x, y, z) on the cut grid in blocks, each with its place.
+
+    The memory is that of the classes in one window's depth of the volume, not in all of it.
+    """
+    axis = thin_axis(prepared.image.shape[1:], model.plan.crop)
+    settings = model.config.inference
+    blended = slabs(
         torch.from_numpy(prepared.image),
         model.plan.crop,
         lambda windows: model.predict(windows, flips),
         prepared.background,
-        model.config.inference.overlap,
-        model.config.inference.batch,
+        axis,
+        settings.overlap,
+        settings.batch,
     )
-    scheme = model.scheme
-    indices = class_indices(blended, scheme.groups, scheme.classes).numpy()
-    suffix = written_suffix(item.files[0])
-    path = out / f"{item.name}{suffix}"
-    write_label(path, prepared.placement.restore(scheme.decode(indices)), item.files[0])
-    if maps:
-        split = blended.reshape(scheme.groups, scheme.classes, *blended.shape[1:])
-        # One softmax with several structures, or one structure in each of several.
-        chosen = split[0, 1:] if scheme.exclusive else split[:, 1]
-        for name, values in zip(file_words(scheme.structures), chosen, strict=True):
-            whole = prepared.placement.restore(np.asarray(values.numpy(), np.float32))
-            write_map(out / f"{item.name}_probability_{name}{suffix}", whole, item.files[0])
-    return path
+    return placed_blocks(prepared.placement, blended, axis)
+
+
+@contextmanager
+def on_disk(folder: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+    """Open an array of float32 that lies in a nameless file in `folder`, gone afterwards.
+
+    Raises:
+        DataError: There is no room for it.
+    """
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(tempfile.TemporaryFile(dir=folder, prefix=".tmp-"))
+            if hasattr(os, "posix_fallocate"):  # a page of a map that finds no room later would kill the process
+                os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
+            volume = np.memmap(file, np.float32, "w+", shape=shape)
+        except OSError as error:
+            raise DataError(f"cannot be written to ({error.strerror or error}); make room", folder) from error
+        yield volume
 
 
 def read_record(folder: Path) -> dict[str, Any]:

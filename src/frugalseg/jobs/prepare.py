@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
+from frugalseg.data.choose import choose
 from frugalseg.data.lock import test_lock
 from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files
 from frugalseg.data.prepare import prepare as prepare_cases
-from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.preprocess import Preparation, PreprocessSettings
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.jobs.show import bar, say
 
@@ -29,18 +31,30 @@ def prepare(
 
     Raises:
         DataError: A file is missing, cannot be read, or contradicts the data set.
+        UserError: The settings do not fit the data.
     """
     manifest = read_manifest(data)
     require_files(manifest)
     names = {case.name for case in manifest.labelled}
-    return prepared(manifest, names, store, settings or PreprocessSettings(), workers)
+    preparation, reasons = chosen(manifest, names, settings or PreprocessSettings(), workers)
+    for what, why in reasons.items():
+        say(f"{what}: {why}")
+    return prepared(manifest, names, store, preparation, workers)
+
+
+def chosen(
+    manifest: Manifest, readable: Collection[str], settings: PreprocessSettings, workers: int | None = None
+) -> tuple[Preparation, dict[str, str]]:
+    """Choose what the settings leave open, and say why; of the labels only the `readable` ones are opened."""
+    test_lock(manifest, readable)
+    return choose(manifest, readable, settings, workers or min(os.cpu_count() or 1, 16))
 
 
 def prepared(
     manifest: Manifest,
     readable: Collection[str],
     store: Path | None,
-    settings: PreprocessSettings,
+    settings: Preparation,
     workers: int | None = None,
 ) -> list[StoredCase]:
     """Prepare all training cases; of their labels only the `readable` ones. Says where and how much."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from frugalseg.config import Config
+from frugalseg.data.augment import AugmentSettings
 from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.patches import Samples
@@ -41,6 +42,8 @@ from frugalseg.training.settings import DEFAULT_MINUTES
 from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
 from frugalseg.training.total import Objectives
+
+CHANNEL_DROPOUT = 0.1  # where cases may lack a channel
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,19 @@ class Run:
             scheme.groups,
             scheme.classes,
             self.config.sampling,
-            self.config.augment,
+            self.augmentation,
             self.plan.mirror_axes,
             self.config.training.seed,
             {name: task.target for name, task in building.tasks_of(network).items()},
         )
+
+    @property
+    def augmentation(self) -> AugmentSettings:
+        """What happens to the samples: channels are dropped if a case may lack one, or if that is set."""
+        settings, preparation = self.config.augment, self.plan.preparation
+        if settings.channel_dropout is not None or preparation is None or not preparation.zero_missing:
+            return settings
+        return settings.model_copy(update={"channel_dropout": CHANNEL_DROPOUT})
 
     def loop(self, network: MultiTaskNetwork) -> Loop:
         """Return the loop around a network, not yet started, without logs."""

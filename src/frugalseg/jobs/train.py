@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.config import Config, load_config
 from frugalseg.data.budget import Split, make_split, read_names
 from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files, with_test_images
+from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import memory_bytes
-from frugalseg.jobs.prepare import prepared
+from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.record import (
     has_begun,
     other_conditions,
@@ -111,7 +113,8 @@ def train(
         elif used:
             lock(held, out, begun)
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
-        cases = order(prepared_once(processes, manifest, split, store, config), split)
+        preparation, reasons = preparation_of(processes, manifest, split, config, plan)
+        cases = order(prepared_once(processes, manifest, split, store, preparation), split)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
@@ -123,9 +126,10 @@ def train(
                 say(line)
         else:
             config, plan = first_plan(config, manifest, cases, split)
+            plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
         # Chosen from the first process's machine, should the machines differ.
-        chosen = processes.tell([config.model_dump(mode="json"), plan.to_json()])
-        config, plan = Config.model_validate(chosen[0]), Plan.from_json(chosen[1])
+        told = processes.tell([config.model_dump(mode="json"), plan.to_json()])
+        config, plan = Config.model_validate(told[0]), Plan.from_json(told[1])
         held.enter_context(arithmetic(training.deterministic, plan.device, threads))
         run = Run(out, config, plan, manifest, split, cases, processes)
         if not begun:
@@ -155,13 +159,28 @@ def holds_something(folder: Path) -> bool:
     return any(path.name != LOCK for path in folder.iterdir())
 
 
+def preparation_of(
+    processes: Processes, manifest: Manifest, split: Split, config: Config, plan: Plan | None
+) -> tuple[Preparation, dict[str, str]]:
+    """Return what is done to the images, and why: the plan's if there is one, else chosen by the first process."""
+    if plan is not None:
+        old = Preparation(crop_nonzero=config.preprocess.crop_nonzero)  # before it stood in the plan
+        return plan.preparation or old, {}
+    told = None
+    if processes.first:
+        preparation, reasons = chosen(manifest, split.readable, config.preprocess)
+        told = [preparation.model_dump(mode="json"), reasons]
+    told = processes.tell(told)
+    return Preparation.model_validate(told[0]), told[1]
+
+
 def prepared_once(
-    processes: Processes, manifest: Manifest, split: Split, store: Path | None, config: Config
+    processes: Processes, manifest: Manifest, split: Split, store: Path | None, preparation: Preparation
 ) -> list[StoredCase]:
     """Prepare the cases in the first process while the others wait, which then find them in the store."""
     if not processes.first:
         processes.wait()
-    cases = prepared(manifest, split.readable, store, config.preprocess)
+    cases = prepared(manifest, split.readable, store, preparation)
     if processes.first:
         processes.wait()
     return cases

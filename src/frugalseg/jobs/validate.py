@@ -15,7 +15,8 @@ from frugalseg.config import Config
 from frugalseg.data.scheme import IGNORED, LabelScheme
 from frugalseg.data.store import ArrayCache, StoredCase
 from frugalseg.evaluation.overlap import dice
-from frugalseg.inference.window import class_indices, probabilities, sliding_window
+from frugalseg.inference.restore import placed_blocks
+from frugalseg.inference.window import class_indices, probabilities, slabs, thin_axis
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.training.plan import Plan
 
@@ -45,7 +46,7 @@ class CutOff(Exception):
 
 
 class Validation:
-    """Scores the network on whole validation volumes, on their prepared grids.
+    """Scores the network on whole validation volumes, in the files' own voxels (of the prepared box).
 
     Args:
         cases: The validation cases, with their labels.
@@ -90,7 +91,8 @@ class Validation:
     def _case(self, network: MultiTaskNetwork, case: StoredCase, cut_off: Callable[[], bool]) -> list[float]:
         assert case.label is not None
         image = torch.from_numpy(np.asarray(self._arrays.open(case.image)[:], np.float32))
-        truth: NDArray[np.uint8] = np.asarray(self._arrays.open(case.label)[:])
+        # In the file's own voxels, as `evaluate` will: what resampling costs is part of the score.
+        truth: NDArray[np.uint8] = np.asarray(self._arrays.open(case.truth or case.label)[:])
         groups, classes = self.scheme.groups, self.scheme.classes
 
         def predict(windows: Tensor) -> Tensor:
@@ -101,8 +103,11 @@ class Validation:
             return probabilities(logits, groups, classes)
 
         settings = self.config.inference
-        blended = sliding_window(image, self.plan.crop, predict, case.background, settings.overlap, settings.batch)
-        found = class_indices(blended, groups, classes).numpy()
+        axis = thin_axis(case.shape, self.plan.crop)
+        blended = slabs(image, self.plan.crop, predict, case.background, axis, settings.overlap, settings.batch)
+        found = np.empty(truth.shape, np.uint8)
+        for rows, block in placed_blocks(case.placement, blended, axis):
+            found[(slice(None), *rows)] = class_indices(block, groups, classes).numpy()
         return known_dice(truth, found, classes, case.annotated)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
 from frugalseg.formats import PLAN_FORMAT, require_version
@@ -28,7 +29,10 @@ _SIDES = re.compile(r"(^|[^a-z])(left|right|lh|rh|l|r)([^a-z]|$)")
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about a run that its configuration leaves open. `steps` is 0 until the length is known."""
+    """Everything about a run that its configuration leaves open. `steps` is 0 until the length is known.
+
+    `preparation` is what was done to the images; None in plans of before it stood there: z-scores, not resampled.
+    """
 
     crop: Triple
     strides: tuple[Triple, ...]
@@ -39,10 +43,13 @@ class Plan:
     precision: Precision
     steps: int = 0
     reasons: dict[str, str] = field(default_factory=dict)
+    preparation: Preparation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"format_version": PLAN_FORMAT, **asdict(self)}
+        value = {"format_version": PLAN_FORMAT, **asdict(self)}
+        value["preparation"] = None if self.preparation is None else self.preparation.model_dump(mode="json")
+        return value
 
     @staticmethod
     def from_json(value: dict[str, Any], where: Path = Path("plan.json")) -> Plan:
@@ -52,6 +59,7 @@ class Plan:
             DataError: It is of a newer format; `where` is named.
         """
         require_version(value, PLAN_FORMAT, where)
+        preparation = value.get("preparation")
         return Plan(
             crop=triple(value["crop"]),
             strides=tuple(triple(stride) for stride in value["strides"]),
@@ -62,6 +70,7 @@ class Plan:
             precision="bf16" if value["precision"] == "bf16" else "fp32",
             steps=int(value["steps"]),
             reasons={str(key): str(reason) for key, reason in value["reasons"].items()},
+            preparation=None if preparation is None else Preparation.model_validate(preparation),
         )
 
     def because(self, what: str, why: str, **changes: Any) -> Plan:
@@ -143,7 +152,8 @@ def choose_strides(
 
 
 def _kernel(size: Sequence[int], step: Sequence[float]) -> Triple:
-    finest = min(step)
+    # The thickness of a single slice is no resolution: nothing is seen along it.
+    finest = min((s for n, s in zip(size, step) if n > 1), default=min(step))
     return triple([1 if n == 1 or s > COARSE * finest else 3 for n, s in zip(size, step)])
 
 

@@ -93,7 +93,8 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     folder = write_raw(tmp_path)
     images, labels = folder / "imagesTr", folder / "labelsTr"
     (images / "case_01_0001.nrrd").rename(tmp_path / "away")
-    refused(r"channel FLAIR \(case_01_0001\) of case 'case_01' is missing")
+    lacking = read_manifest(folder).training[1]
+    assert (lacking.name, lacking.missing, len(lacking.images)) == ("case_01", (1,), 1)
     (tmp_path / "away").rename(images / "case_01_0002.nrrd")
     refused(r"is channel 2, the last one is 1 \(FLAIR\)")
     (images / "case_01_0002.nrrd").rename(images / "case_01_0001.nrrd")

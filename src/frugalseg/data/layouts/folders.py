@@ -51,7 +51,7 @@ def read(source: DataSource) -> Listing:
 
 def _cases(
     folder: Path, files: Sequence[Path], channels: tuple[str, ...] | None, where: Path
-) -> tuple[tuple[str, ...], dict[str, tuple[Path, ...]]]:
+) -> tuple[tuple[str, ...], dict[str, tuple[Path | None, ...]]]:
     """Return the channels' names and the files of each case."""
     numbers = [int(match["channel"]) for file in files if (match := SUFFIX.match(case_name(file)))]
     numbered = len(numbers) == len(files) and 0 in numbers

@@ -59,23 +59,30 @@ class Cases:
         self.by_name: dict[str, Case] = {}
         self.used: set[Path] = set()
 
-    def add(self, name: str, images: Sequence[Path], label: Path | None, at: str = "") -> None:
+    def add(self, name: str, images: Sequence[Path | None], label: Path | None, at: str = "") -> None:
         """Add a case. `at` says which line or entry it comes from, where a message would else not tell.
 
+        Of `images`, a file for each channel, some may be None: that channel is missing in this case, which is for
+        whoever prepares it to refuse or to allow (`preprocess.missing_channels`).
+
         Raises:
-            DataError: The name is there already, or could not be a file's.
+            DataError: The name is there already, or could not be a file's; or there is no file at all.
         """
+        files = tuple(image for image in images if image is not None)
+        missing = tuple(place for place, image in enumerate(images) if image is None)
+        if not files:
+            raise DataError(f"{at}case {name[:60]!r} has no image; name one, or take the case out", self.where)
         if not plain(name):
             raise DataError(f"{at}{name[:60]!r} cannot name a case (and its files); take a plain name", self.where)
         if name in self.by_name:
             raise DataError(
-                f"{at}case {name!r} appears twice ({self.by_name[name].image.name} and {images[0].name})",
+                f"{at}case {name!r} appears twice ({self.by_name[name].image.name} and {files[0].name})",
                 self.where,
             )
         if len(self.by_name) >= MAX_CASES:
             raise DataError(f"names more than {MAX_CASES} cases", self.where)
-        self.by_name[name] = Case(name, tuple(images), label, self.groups.get(name, name))
-        self.used.update(images)
+        self.by_name[name] = Case(name, files, label, self.groups.get(name, name), missing=missing)
+        self.used.update(files)
 
     def sorted(self) -> tuple[Case, ...]:
         """Return the cases by name."""
@@ -119,12 +126,11 @@ def inside(folder: Path, entry: Any, where: Path) -> Path:
     return folder / relative
 
 
-def by_channel(files: Iterable[Path], channels: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """Join files named CASE_0000, CASE_0001, ... to cases with a file for each channel.
+def by_channel(files: Iterable[Path], channels: Sequence[str]) -> dict[str, tuple[Path | None, ...]]:
+    """Join files named CASE_0000, CASE_0001, ... to cases with a file for each channel, None where there is none.
 
     Raises:
-        DataError: A name has no channel's number, or one that there is not; two files are one channel; or a channel
-            of a case is missing, which is named.
+        DataError: A name has no channel's number, or one that there is not; or two files are one channel.
     """
     parts: dict[str, dict[int, Path]] = {}
     for file in files:
@@ -142,13 +148,7 @@ def by_channel(files: Iterable[Path], channels: Sequence[str]) -> dict[str, tupl
         if channel in own:
             raise DataError(f"is channel {channel} of case {match['case']!r}, and so is {own[channel].name}", file)
         own[channel] = file
-    for name, own in parts.items():
-        if missing := [f"{channels[i]} ({name}_{i:04d})" for i in range(len(channels)) if i not in own]:
-            raise DataError(
-                f"channel {', '.join(missing)} of case {name!r} is missing; put it there, or take the case out",
-                own[min(own)].parent,
-            )
-    return {name: tuple(own[index] for index in range(len(channels))) for name, own in parts.items()}
+    return {name: tuple(own.get(index) for index in range(len(channels))) for name, own in parts.items()}
 
 
 def images_by_name(folder: Path) -> dict[str, Path]:

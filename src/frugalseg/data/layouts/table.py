@@ -31,7 +31,7 @@ class Row:
 
     line: int
     case: str
-    images: tuple[Path, ...]
+    images: tuple[Path | None, ...]
     label: Path | None
     group: str
     role: str
@@ -144,18 +144,20 @@ def _row(line: int, columns: list[str], fields: list[str], path: Path) -> Row:
             f"row {line}: there is no role {role[:60]!r}.{did_you_mean(role, ROLES)} Known: {', '.join(ROLES)}",
             path,
         )
-    images = []
-    for column in columns:
-        if column == "image" or column.startswith(CHANNEL):
-            if not cells[column]:
-                name = column.removeprefix(CHANNEL)
-                raise DataError(f"row {line}: the file of {name!r} is missing; name it, or take the case out", path)
-            images.append(path.parent / cells[column])
+    # An empty cell: the case lacks that channel.
+    images = [
+        path.parent / cells[column] if cells[column] else None
+        for column in columns
+        if column == "image" or column.startswith(CHANNEL)
+    ]
+    first = next((image for image in images if image is not None), None)
+    if first is None:
+        raise DataError(f"row {line}: has no image; name one, or take the case out", path)
     label = path.parent / cells["label"] if cells.get("label") else None
     if role == "validation" and label is None:
         raise DataError(f"row {line}: a case for validation needs a label", path)
     if "case" in columns and not cells["case"]:
         raise DataError(f"row {line}: the case has no name", path)
     shown = tuple(word.strip() for word in cells.get("annotated", "").split(";") if word.strip()) or None
-    case = cells.get("case") or case_name(images[0])
+    case = cells.get("case") or case_name(first)
     return Row(line, case, tuple(images), label, cells.get("group", ""), role, shown)

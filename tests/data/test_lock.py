@@ -261,3 +261,5 @@ def test_only_evaluate_asks_where_the_test_labels_are() -> None:
         "jobs/evaluate.py",
         "jobs/split.py",
     }
+    askers = {path.name for path in source.rglob("*.py") if "test_label_paths" in path.read_text()}
+    assert askers == {"table.py", "lock.py", "manifest.py"}

@@ -50,7 +50,7 @@ def operations(call: ConvolutionCall) -> float:
 
 
 def convolution_seconds(call: ConvolutionCall, clock: Callable[[], float]) -> float:
-    """Return the seconds of a call, from the best of two runs on fewer voxels."""
+    """Return the seconds of a call, from the best of four runs on fewer voxels."""
     sides = [min(side, 32) for side in call.sides]
     count = max(1, min(call.batch, VOXELS // math.prod(sides)))
     x = torch.randn(count, call.inputs, *sides).to(call.dtype, memory_format=torch.channels_last_3d)
@@ -74,7 +74,7 @@ def convolution_seconds(call: ConvolutionCall, clock: Callable[[], float]) -> fl
 
             run = backward
         run()
-        took = min(_timed(run, clock) for _ in range(2))
+        took = min(_timed(run, clock) for _ in range(4))
     return took * call.batch * math.prod(call.sides) / (count * math.prod(sides))
 
 

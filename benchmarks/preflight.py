@@ -114,10 +114,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         memory = row["expected_bytes"] / row["measured_bytes"]
-        pace = row["expected_seconds"] / row["measured_seconds"]
+        pace = ["-", "-", "-"]
+        if "expected_seconds" in row:
+            seconds = (row["expected_seconds"], row["measured_seconds"])
+            pace = [f"{value:.2f}" for value in (*seconds, seconds[0] / seconds[1])]
         lines.append(
             f"| {row['setting']} | {row['expected_bytes'] / 2**20:.0f} | {row['measured_bytes'] / 2**20:.0f} | "
-            f"{memory:.2f} | {row['expected_seconds']:.2f} | {row['measured_seconds']:.2f} | {pace:.2f} |"
+            f"{memory:.2f} | {' | '.join(pace)} |"
         )
     return "\n".join(lines) + "\n"
 

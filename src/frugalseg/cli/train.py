@@ -53,6 +53,12 @@ def train(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Prepare the cases, say the plan and what it needs, and leave; nothing goes to --out."
+        ),
+    ] = False,
 ) -> None:
     """Train on a few labels; methods named ss* use the unlabelled volumes, too."""
     from frugalseg.data.budget import LISTED
@@ -88,6 +94,7 @@ def train(
         store,
         validation if validation == LISTED else int(validation),
         transductive,
+        dry_run,
     )
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)

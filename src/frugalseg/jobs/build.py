@@ -10,8 +10,13 @@ import torch
 from frugalseg.config.schema import Config
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.networks import MultiTaskNetwork, build_network
-from frugalseg.objectives import CpcSettings, Shapes, Task
+from frugalseg.objectives import CpcSettings, SegmentationLoss, Shapes, Task
+from frugalseg.training.average import WeightAverage
+from frugalseg.training.launch import Fabric
+from frugalseg.training.loop import Loop
+from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.plan import Plan
+from frugalseg.training.total import Objectives
 
 # Floats held for the backward pass for each voxel and channel of the first level: measured on the CPU at width 8
 # with 120 patches of 16 cubed (about 17 of level 0, and a fifth of that for all deeper ones).
@@ -36,6 +41,48 @@ def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> Mul
     if plan.device == "cpu":
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
+
+
+def make_loop(
+    config: Config,
+    plan: Plan,
+    scheme: LabelScheme,
+    network: MultiTaskNetwork,
+    fabric: Fabric,
+    move: bool = True,
+) -> Loop:
+    """Return the loop around a network, not yet started, without logs, that saves nothing.
+
+    Args:
+        config: Settings of the objectives and of training.
+        plan: Its number of steps is taken.
+        scheme: What the labels mean.
+        network: Moved to the device, if `move`.
+        fabric: Who runs it.
+        move: False for a network without numbers (`jobs.footprint`).
+    """
+    training = config.training
+    wrapped, optimiser = fabric.setup(network, make_optimiser(training, network), move_to_device=move)
+    weights = {name: task.weight for name, task in config.auxiliary.items()}
+    average = None
+    if training.average is not None:
+        average = WeightAverage(network, deployed_weights(network), training.average)
+    return Loop(
+        fabric=fabric,
+        network=wrapped,
+        encoder=network.encoder,
+        objectives=Objectives(
+            SegmentationLoss(config.segmentation, scheme.groups, scheme.classes), tasks_of(network), weights
+        ),
+        optimiser=optimiser,
+        settings=training,
+        steps=max(1, plan.steps),
+        structures=scheme.structures,
+        case_names=(),
+        log=None,
+        save=lambda step: None,
+        average=average,
+    )
 
 
 def tasks_of(network: MultiTaskNetwork) -> dict[str, Task]:

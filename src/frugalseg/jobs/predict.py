@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,15 @@ from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
 from frugalseg.inference.restore import placed_blocks
 from frugalseg.inference.window import class_indices, slabs, thin_axis
 from frugalseg.jobs.model import Model, load_model
+from frugalseg.jobs.needs import predicting
+from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
+from frugalseg.jobs.prepare import volumes_of
+from frugalseg.jobs.resources import free_disk, look
 from frugalseg.jobs.show import bar, say
 
 FORMAT_VERSION = 1
 RECORD = "predictions.json"
+WINDOW_FLOATS = 6  # for a voxel of a window and a channel of the first level, while nothing is kept for gradients
 
 
 def predict(
@@ -70,6 +76,7 @@ def predict(
         if item.missing:
             names = ", ".join(model.channels[channel] for channel in item.missing)
             say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
+    say_needs(model, inputs, out)
     written = []
     started = time.monotonic()
     with bar("predicting", len(inputs)) as advance:
@@ -80,6 +87,27 @@ def predict(
     seconds = time.monotonic() - started
     say(f"predicted {len(written)} cases in {seconds:.1f} s; in {out}")
     return written
+
+
+def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> None:
+    """Say what the largest case needs.
+
+    Raises:
+        UserError: It does not fit into the memory, or all of them not onto the disk.
+    """
+    volumes = volumes_of([item.files for item in inputs])
+    if not volumes:
+        return
+    here, free = look(model.plan.device), free_disk(out)
+    window = model.config.inference.batch * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
+    weights = sum(tensor.nbytes for tensor in model.network.parameters())
+    largest = max(volumes, key=lambda volume: volume.voxels)
+    need = predicting(largest, model.scheme.outputs, window, weights, largest.slab(model.plan.crop))
+    need = replace(need, disk=sum(volume.voxels for volume in volumes))
+    if (lacking := shortage(need, here)) is not None:
+        raise UserError(f"the largest case needs {lacking}; take a machine with more memory", "predict")
+    require_disk(need, free, out)
+    say(f"predict: {needs_line(need, here, free)} at most")
 
 
 def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, maps: bool) -> Path:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from frugalseg.data.choose import choose
 from frugalseg.data.lock import test_lock
-from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files
+from frugalseg.data.manifest import Case, DataSource, Manifest, read_manifest, require_files
 from frugalseg.data.prepare import prepare as prepare_cases
 from frugalseg.data.preprocess import Preparation, PreprocessSettings
+from frugalseg.data.readers import read_header
 from frugalseg.data.store import StoredCase, default_store
+from frugalseg.errors import DataError, UserError
+from frugalseg.jobs.needs import Volume, preparing
+from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
+from frugalseg.jobs.resources import free_disk, look
 from frugalseg.jobs.show import bar, say
 
 
@@ -50,6 +56,48 @@ def chosen(
     return choose(manifest, readable, settings, workers or min(os.cpu_count() or 1, 16))
 
 
+def workers_that_fit(cases: Sequence[Case], root: Path, workers: int | None) -> int:
+    """Say what preparing all of them needs, at most, and return how many can be under way at a time.
+
+    Raises:
+        UserError: Not even one fits into the memory, or not as many as were asked for; or all of them not onto the
+            disk.
+    """
+    volumes = volumes_of([case.images for case in cases])
+    here = look("cpu")
+    count = min(workers or min(here.cpus, 16), max(1, len(cases)))
+    need = preparing(volumes, count)
+    while workers is None and count > 1 and shortage(need, here) is not None:
+        count -= 1
+        need = preparing(volumes, count)
+    if (lacking := shortage(need, here)) is not None:
+        what = (
+            "take fewer --workers"
+            if count > 1
+            else "the largest case does not fit; take a machine with more memory"
+        )
+        raise UserError(f"{count} cases at a time need {lacking}; {what}", "prepare")
+    free = free_disk(root)
+    # What is in the store already needs no room; without a look into every file only the sum over all is known.
+    if not root.exists():
+        require_disk(need, free, root)
+    say(f"prepare: {needs_line(need, here, free)} at most")
+    return count
+
+
+def volumes_of(cases: Sequence[Sequence[Path]]) -> list[Volume]:
+    """Return the sizes of cases, given as their files; those that cannot be read are left to whoever reads them."""
+    volumes = []
+    for files in cases:
+        try:
+            header = read_header(files[0])
+        except DataError:
+            continue
+        channels = header.channels if len(files) == 1 else len(files)
+        volumes.append(Volume(math.prod(header.grid.shape), channels, header.grid.shape))
+    return volumes
+
+
 def prepared(
     manifest: Manifest,
     readable: Collection[str],
@@ -60,6 +108,7 @@ def prepared(
     """Prepare all training cases; of their labels only the `readable` ones. Says where and how much."""
     test_lock(manifest, readable)
     root = store or default_store()
+    workers = workers_that_fit(manifest.training, root, workers)
     made = 0
     with bar("preparing", len(manifest.training)) as advance:
 

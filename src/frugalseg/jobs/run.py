@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from frugalseg.jobs.recover import still_best, tidy
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
 from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
-from frugalseg.objectives import SegmentationLoss
+from frugalseg.objectives import ContrastivePredictiveCoding
 from frugalseg.objectives.across import Share
 from frugalseg.report import write_report
 from frugalseg.training.average import WeightAverage
@@ -34,14 +34,12 @@ from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import batches
 from frugalseg.training.log import CsvLog, Log
 from frugalseg.training.loop import Loop, warm_up
-from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.plan import Plan
 from frugalseg.training.processes import Processes
 from frugalseg.training.seal import BEST, LAST
 from frugalseg.training.settings import DEFAULT_MINUTES
 from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
-from frugalseg.training.total import Objectives
 
 CHANNEL_DROPOUT = 0.1  # where cases may lack a channel
 
@@ -123,28 +121,12 @@ class Run:
 
     def loop(self, network: MultiTaskNetwork) -> Loop:
         """Return the loop around a network, not yet started, without logs."""
-        scheme, training = self.manifest.scheme, self.config.training
-        optimiser = make_optimiser(training, network)
-        wrapped, optimiser = self.fabric.setup(network, optimiser)
-        weights = {name: task.weight for name, task in self.config.auxiliary.items()}
-        loss = SegmentationLoss(self.config.segmentation, scheme.groups, scheme.classes)
-        average = None
-        if training.average is not None:
-            average = WeightAverage(network, building.deployed_weights(network), training.average)
-        return Loop(
-            fabric=self.fabric,
-            network=wrapped,
-            encoder=network.encoder,
-            objectives=Objectives(loss, building.tasks_of(network), weights),
-            optimiser=optimiser,
-            settings=training,
-            steps=max(1, self.plan.steps),
-            structures=scheme.structures,
-            case_names=tuple(case.name for case in self.cases),
-            log=None,
-            save=lambda step: self.save(LAST, network, optimiser, average, step) if self.processes.first else None,
-            average=average,
-        )
+        loop = building.make_loop(self.config, self.plan, self.manifest.scheme, network, self.fabric)
+        loop.case_names = tuple(case.name for case in self.cases)
+        loop.tell = say
+        if self.processes.first:
+            loop.save = lambda step: self.save(LAST, network, loop.optimiser, loop.average, step)
+        return loop
 
     def save(
         self,
@@ -160,6 +142,7 @@ class Run:
             "config_sha256": settings_hash(self.config),
             "best": self.best.to_json(),
             "looked": self.looked,
+            "chunks": chunks_of(network),
         }
         save_checkpoint(
             self.folder / name,
@@ -281,6 +264,7 @@ class Run:
         if "fallback" in facts:
             say(facts["fallback"])
         network.load_state_dict(checkpoint.model)
+        take_chunks(network, facts.get("chunks", {}))
         load_optimiser(loop.optimiser, checkpoint.optimiser)
         if loop.average is not None and checkpoint.average is not None:
             loop.average.load(checkpoint.average)
@@ -343,3 +327,17 @@ class Run:
             f"trained {step} steps in {seconds / 60:.1f} min, peak memory "
             f"{peak_memory_bytes() / 2**30:.2f} GiB; model in {result}"
         )
+
+
+def chunks_of(network: MultiTaskNetwork) -> dict[str, int | None]:
+    """Return how many patches each contrastive task encodes at a time now; None: all."""
+    tasks = building.tasks_of(network).items()
+    return {name: task.chunk for name, task in tasks if isinstance(task, ContrastivePredictiveCoding)}
+
+
+def take_chunks(network: MultiTaskNetwork, chunks: Mapping[str, int | None]) -> None:
+    """Take over smaller chunks than those of the configuration, made because memory ran out before."""
+    for name, task in building.tasks_of(network).items():
+        size = chunks.get(name)
+        if isinstance(task, ContrastivePredictiveCoding) and size is not None:
+            task.chunk = min(size, task.chunk or size)

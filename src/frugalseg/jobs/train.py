@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,10 @@ from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs import build as building
-from frugalseg.jobs.machine import memory_bytes
+from frugalseg.jobs.machine import default_workers, memory_bytes
+from frugalseg.jobs.needs_text import needs_line, require_disk
+from frugalseg.jobs.pace import step_seconds
+from frugalseg.jobs.preflight import Setting, fit, reckon, settings_fixed
 from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.record import (
     has_begun,
@@ -26,6 +29,7 @@ from frugalseg.jobs.record import (
     same_run,
     settings_hash,
 )
+from frugalseg.jobs.resources import free_disk, look
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
 from frugalseg.training.determinism import arithmetic
@@ -35,6 +39,7 @@ from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.lock import FolderLock
 from frugalseg.training.plan import Plan, choose_device, choose_precision, make_plan
 from frugalseg.training.processes import Processes
+from frugalseg.training.settings import DEFAULT_MINUTES
 
 __all__ = ["TrainResult", "train"]
 
@@ -53,6 +58,7 @@ def train(
     store: Path | None = None,
     validation: int | str = 0,
     transductive: bool = False,
+    dry_run: bool = False,
 ) -> TrainResult:
     """Train a model.
 
@@ -71,6 +77,7 @@ def train(
         validation: How many of the budget's labels choose the checkpoint instead of training, or "listed" for the
             cases that dataset.json lists under "validation".
         transductive: Use the test cases' images as further unlabelled ones; recorded, and told in reports.
+        dry_run: Only prepare the cases and say the plan and what it needs; nothing is written to `out`.
 
     With training.devices or training.nodes above 1 this command line is started again for every further process,
     which comes here too and leaves with the same result; only the first one writes and prints.
@@ -127,9 +134,17 @@ def train(
         else:
             config, plan = first_plan(config, manifest, cases, split)
             plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
+        # A run that goes on keeps its plan; where memory has become short, the loop makes chunks smaller.
+        fixed = None if begun else settings_fixed(config, overrides, recipe is not None)
+        if processes.first:
+            config, plan = fitting(config, plan, manifest, out, fixed)
         # Chosen from the first process's machine, should the machines differ.
         told = processes.tell([config.model_dump(mode="json"), plan.to_json()])
         config, plan = Config.model_validate(told[0]), Plan.from_json(told[1])
+        if dry_run:
+            for what, why in plan.reasons.items():
+                say(f"{what}: {why}")
+            return TrainResult(out, 0, plan.steps, None)
         held.enter_context(arithmetic(training.deterministic, plan.device, threads))
         run = Run(out, config, plan, manifest, split, cases, processes)
         if not begun:
@@ -223,6 +238,46 @@ def first_plan(
         each = -(-volumes // (sampling.labelled + sampling.unlabelled))
         why = f"{config.training.epochs} passes over {volumes} volumes, {each} steps each"
         plan = plan.because("steps", why, steps=config.training.epochs * each)
+    return config, plan
+
+
+def fitting(
+    config: Config, plan: Plan, manifest: Manifest, out: Path, fixed: Collection[str] | None
+) -> tuple[Config, Plan]:
+    """Return a configuration and a plan that fit this machine, after a line that says what they need.
+
+    Args:
+        config: The configuration.
+        plan: The plan.
+        manifest: Whose channels and labels.
+        out: The run's folder, to be.
+        fixed: Settings that must stay; None if all must, and the line is all that is wanted.
+
+    Raises:
+        UserError: It cannot fit; says what would.
+    """
+    training = config.training
+    workers = default_workers(training.devices) if training.workers is None else training.workers
+    processes = training.devices if plan.device == "cpu" else 1
+    setting = Setting(
+        len(manifest.channels), manifest.scheme, workers, processes, training.devices * training.nodes
+    )
+    here, free = look(plan.device), free_disk(out)
+    if fixed is None:
+        need, found = reckon(config, plan, setting)
+    else:
+        before = plan.reasons
+        config, plan, need, found = fit(config, plan, setting, here, fixed)
+        require_disk(need, free, out)
+        for what, why in plan.reasons.items():
+            if before.get(what) != why:
+                say(f"{what}: {why}")
+    seconds = None
+    if plan.steps == 0:
+        seconds = 60 * (training.minutes or DEFAULT_MINUTES)
+    elif found is not None and plan.device == "cpu":
+        seconds = plan.steps * step_seconds(found)
+    say(f"train: {needs_line(replace(need, seconds=seconds), here, free, processes)}")
     return config, plan
 
 

@@ -173,6 +173,17 @@ class Task(Branch):
         """Return scalars that are worth logging; nothing is trained on them."""
         return {}
 
+    def spare_memory(self, samples: int) -> str | None:
+        """Need less memory from now on, with the same result up to rounding; called where memory ran out.
+
+        Args:
+            samples: Samples in a step of this process.
+
+        Returns:
+            What was changed, in a few words; None if there is nothing to change.
+        """
+        return None
+
 
 def outputs_of(name: str, out: Named) -> dict[str, Tensor]:
     """Return the tensors of one branch (or the targets of one task), without its name in front."""

@@ -137,6 +137,7 @@ class ContrastivePredictiveCoding(Task):
         super().__init__()
         self.settings = settings
         self.layout = layout
+        self.chunk = settings.chunk  # made smaller where memory runs out
         self.res = nn.ModuleList(ResidualBlock(channels) for _ in range(settings.blocks))
         self.head = convolution(channels, channels, (1, 1, 1))
 
@@ -144,7 +145,7 @@ class ContrastivePredictiveCoding(Task):
         """Return "encodings" (B, C, gx, gy, gz) and "prediction" (B, C, a, b, k), cut axis last."""
         grid = self.layout.grid
         patches = cut_patches(inputs.image, self.layout.patch, self.layout.stride)
-        require(patches.shape[1] == grid[0] * grid[1] * grid[2], "the crop does not fit the layout", grid)
+        require(patches.shape[1] == self.layout.patches, "the crop does not fit the layout", grid)
         keys = subkeys(inputs.keys, patches.shape[1]).flatten()
         encodings = self.encode(inputs, patches.flatten(0, 1), keys)
         encodings = encodings.unflatten(0, (len(inputs.image), *grid)).movedim(-1, 1)
@@ -171,7 +172,7 @@ class ContrastivePredictiveCoding(Task):
             deepest = inputs.encode(part, part_keys)[-1]
             return deepest.to(torch.promote_types(deepest.dtype, torch.float32)).mean(dim=(2, 3, 4))
 
-        size = self.settings.chunk
+        size = self.chunk
         if size is None:
             return means(patches, keys)
         chunks = []
@@ -183,6 +184,15 @@ class ContrastivePredictiveCoding(Task):
             else:
                 chunks.append(means(*part))
         return torch.cat(chunks)
+
+    def spare_memory(self, samples: int) -> str | None:
+        """Encode a quarter of the patches at a time from now on."""
+        total = samples * self.layout.patches
+        now = min(self.chunk or total, total)
+        if now == 1:
+            return None
+        self.chunk = -(-now // 4)
+        return f"{self.chunk} of {total} patches encoded at a time instead of {now}"
 
     def roles(self, encodings: Tensor) -> Roles:
         """Split encodings (B, C, gx, gy, gz) by the settings' pattern."""

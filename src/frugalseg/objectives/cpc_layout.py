@@ -31,6 +31,11 @@ class Layout(NamedTuple):
         return self.grid[self.axis] - 2 * self.slabs if self.pattern == "updown" else 0
 
     @property
+    def patches(self) -> int:
+        """Number of patches in a crop."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    @property
     def targets(self) -> int:
         """Number of predicted positions."""
         across = [side for axis, side in enumerate(self.grid) if axis != self.axis]

@@ -24,6 +24,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from frugalseg.errors import UserError
 
+__all__ = ["Fabric", "make_fabric"]
 WHERE = "training.devices"
 # The others wait while the first process prepares cases or looks at the validation cases. A process that dies is
 # noticed at once by other means.

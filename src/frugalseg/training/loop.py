@@ -6,6 +6,9 @@ step on every one of them (see `objectives.across`), so all take the same decisi
 Order within a step: samples, forward, losses, one backward pass an objective, a look at the numbers, clipping,
 the optimiser, the log, then perhaps a checkpoint: never in the middle. Nothing in here draws a random number:
 samples, dropout and negatives are functions of the sample's number, so there is no generator state to keep.
+
+Where memory runs out before the optimiser's turn, the step is begun once more with tasks that need less
+(docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from frugalseg.objectives.segmentation import hard_dice
 from frugalseg.training.average import WeightAverage
 from frugalseg.training.gradients import average, average_gradients
 from frugalseg.training.log import Log
+from frugalseg.training.memory import OutOfMemory, noticing_memory
 from frugalseg.training.optimiser import flat_gradient, learning_rate, set_learning_rate
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest
@@ -67,12 +71,14 @@ class Loop:
     validate: Callable[[int], bool] | None = None
     looked: int = 0
     progress: Progress | None = None
+    tell: Callable[[str], None] = lambda line: None
 
     def run(self, batches: Iterable[Batch], first: int, stop: StopRequest) -> int:
         """Train from step `first` to the last or until asked to stop; return the number of steps taken in all.
 
         Raises:
             TrainingError: A loss or gradient is not finite; names step and cases. No checkpoint is written then.
+            OutOfMemory: Memory ran out, and again with smaller chunks where there are some; likewise.
         """
         self.network.train()
         saved = time.monotonic()
@@ -137,13 +143,46 @@ class Loop:
         self.save(step)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """Take optimiser step number `step` (from 0) and return what is logged of it."""
-        with sharing(self.share):
-            return self._step(step, batch)
+        """Take optimiser step number `step` (from 0) and return what is logged of it.
 
-    def _step(self, step: int, batch: Batch) -> dict[str, float]:
-        rate = learning_rate(self.settings, step, self.steps)
-        set_learning_rate(self.optimiser, rate)
+        Raises:
+            TrainingError, OutOfMemory: As in `run`.
+        """
+        with sharing(self.share):
+            rate = learning_rate(self.settings, step, self.steps)
+            set_learning_rate(self.optimiser, rate)
+            out, values = self._gradients_again(step, batch)
+            with noticing_memory(step):
+                return {"learning_rate": rate, **self._finish(step, batch, out, values)}
+
+    def _gradients_again(self, step: int, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return `_gradients`, at the second attempt if memory runs out at the first.
+
+        Nothing is left of a failed attempt: gradients are made anew, weights and optimiser have not been touched,
+        and there is no generator whose state would have moved on. Several processes cannot try again: the others
+        wait for this one in the middle of the step, with results of theirs in hand. Then the run ends.
+        """
+        try:
+            with noticing_memory(step):
+                return self._gradients(step, batch)
+        except OutOfMemory as error:
+            if self.share.world > 1:
+                raise
+            happened = error.happened
+        # Out of the `except` block: the error's traceback holds the failed attempt's tensors.
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        spared = {name: task.spare_memory(len(batch.image)) for name, task in self.objectives.tasks.items()}
+        changes = [f"{name}: {change}" for name, change in spared.items() if change is not None]
+        if not changes:
+            raise OutOfMemory(happened)
+        self.tell(f"memory {happened}; the step is taken once more, with less ({'; '.join(changes)})")
+        with noticing_memory(step):
+            return self._gradients(step, batch)
+
+    def _gradients(self, step: int, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Leave clipped gradients at the weights; return the network's output, and what is to be logged."""
         self.optimiser.zero_grad(set_to_none=True)
         measure = bool(self.objectives.tasks) and (self.objectives.separable or step % RATIO_EVERY == 0)
         with ExitStack() as stack:
@@ -160,18 +199,24 @@ class Loop:
             max_norm=self.settings.clip or math.inf,
             error_if_nonfinite=False,
         )
-        values = {"learning_rate": rate, "gradient_norm": float(norm) if norm is not None else math.nan}
+        values = {"gradient_norm": float(norm) if norm is not None else math.nan}
         values |= {name: float(value.detach()) for name, value in terms.scalars.items()}
         self._require_finite(step, batch, values)
+        return {name: tensor.detach() for name, tensor in out.items()}, values | ratios
+
+    def _finish(
+        self, step: int, batch: Batch, out: Mapping[str, Tensor], values: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Let the optimiser take the step; return what is to be logged, measures on the crops added."""
         self.optimiser.step()
         if self.average is not None:
             self.average.update(step + 1)
         scores = hard_dice(
-            out["logits"].detach(), batch, self.objectives.segmentation.groups, self.objectives.segmentation.classes
+            out["logits"], batch, self.objectives.segmentation.groups, self.objectives.segmentation.classes
         )
-        values |= {f"dice.{name}": float(score) for name, score in zip(self.structures, scores, strict=True)}
-        values |= {name: float(value) for name, value in self.objectives.metrics(out, batch).items()}
-        return values | ratios
+        measures = {f"dice.{name}": float(score) for name, score in zip(self.structures, scores, strict=True)}
+        measures |= {name: float(value) for name, value in self.objectives.metrics(out, batch).items()}
+        return {**values, **measures}
 
     def _backward(self, totals: Mapping[str, Tensor], measure: bool) -> dict[str, float]:
         """Accumulate all gradients; return each task's gradient norm on the encoder over the supervised one's."""

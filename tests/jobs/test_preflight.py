@@ -1,0 +1,161 @@
+"""Plans that fit made-up machines: what is made smaller first, what is left alone, and what a refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from frugalseg.config import Config, load_config
+from frugalseg.data.phantom import write_phantom
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import UserError
+from frugalseg.jobs import preflight
+from frugalseg.jobs.footprint import Footprint, patches_of
+from frugalseg.jobs.needs import LIBRARIES, MIB, Need, Volume, predicting, prepare_bytes, preparing, training
+from frugalseg.jobs.needs_text import duration, needs_line, require_disk, shortage, size
+from frugalseg.jobs.preflight import Setting, fit, settings_fixed
+from frugalseg.jobs.resources import Resources
+from frugalseg.jobs.train import train
+from frugalseg.networks.encoder import PUBLISHED_STRIDES
+from frugalseg.objectives import CpcSettings
+from frugalseg.training.plan import Plan
+
+GIB = 2**30
+SCHEME = LabelScheme.from_json({"labels": {"background": 0, "a": 1}})
+SETTING = Setting(1, SCHEME, 0)
+PLAN = Plan((32, 32, 32), PUBLISHED_STRIDES, ((3, 3, 3),) * 4, 8, (0,), "cpu", "fp32", 2)
+
+
+def chunk_of(config: Config) -> int | None:
+    task = config.auxiliary["cpc"]
+    assert isinstance(task, CpcSettings)
+    return task.chunk
+
+
+@pytest.fixture(autouse=True)
+def simple(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that holds a byte for each voxel of its crops and of the patches in a chunk, times 1000."""
+
+    def simulated(
+        config: Config, plan: Plan, channels: int, scheme: LabelScheme, samples: int, labelled: int
+    ) -> Footprint:
+        voxels = samples * plan.crop[0] * plan.crop[1] * plan.crop[2]
+        patches = 0
+        if isinstance(task := config.auxiliary.get("cpc"), CpcSettings):
+            total = samples * patches_of(task, plan, channels)
+            patches = 1000 * 16**3 * min(task.chunk or total, total)
+        return Footprint(1000 * voxels + patches, 0, 0, 0, {}, 0, 0)
+
+    monkeypatch.setattr(preflight, "footprint", simulated)
+    monkeypatch.setattr(preflight, "TINY", 0)
+
+
+def room(need: int) -> Resources:
+    """A machine on which a need fits with little to spare."""
+    return Resources(round(need / 0.95) + MIB, 1)
+
+
+def needed(config: Config, plan: Plan = PLAN) -> int:
+    return preflight.reckon(config, plan, SETTING)[0].ram
+
+
+def test_what_fits_is_left_alone() -> None:
+    config = load_config("cpcseg", ["sampling.labelled=4"])
+    same, plan, need, _ = fit(config, PLAN, SETTING, room(needed(config)))
+    assert (same, plan) == (config, PLAN)
+    assert need.ram == needed(config)
+
+
+def test_the_chunk_is_made_smaller_before_anything_else() -> None:
+    config = load_config("cpcseg", ["sampling.labelled=4"])
+    other, plan, need, _ = fit(config, PLAN, SETTING, room(needed(config) - 5 * MIB))
+    assert chunk_of(other) is not None
+    assert other.sampling == config.sampling
+    assert plan.crop == PLAN.crop
+    assert "to fit the memory" in plan.reasons["cpc.chunk"]
+    assert need.ram < needed(config) - 5 * MIB
+
+
+def test_then_the_crops_of_a_step_and_then_the_crop() -> None:
+    config = load_config("encdec", ["sampling.labelled=4"])
+    each = round(1.1 * 1000 * 32**3)
+    other, plan, _, _ = fit(config, PLAN, SETTING, room(LIBRARIES + 2 * each))
+    assert other.sampling.labelled == 2
+    assert "2 labelled" in plan.reasons["batch"]
+    assert plan.crop == PLAN.crop
+    other, plan, need, _ = fit(config, PLAN, SETTING, room(LIBRARIES + each // 2))
+    assert other.sampling.labelled == 1
+    assert plan.crop == (32, 16, 16) or plan.crop[0] * plan.crop[1] * plan.crop[2] <= 32**3 // 2
+    assert "crop" in plan.reasons
+    assert need.ram <= LIBRARIES + each // 2 + MIB
+
+
+def test_what_was_set_stays_and_the_refusal_says_what_would_fit() -> None:
+    overrides = ["sampling.labelled=4", "crop=[32,32,32]"]
+    config = load_config("encdec", overrides)
+    fixed = settings_fixed(config, overrides, from_file=False)
+    assert fixed == {"sampling.labelled", "crop"}
+    each = round(1.1 * 1000 * 32**3)
+    with pytest.raises(UserError, match=r"needs .* of memory.*this would fit: --set sampling.labelled=2$"):
+        fit(config, PLAN, SETTING, room(LIBRARIES + 2 * each), fixed)
+    with pytest.raises(UserError, match=r"sampling.labelled=1 --set crop=\[\d+,\d+,\d+\]$"):
+        fit(config, PLAN, SETTING, room(LIBRARIES + each // 2), fixed)
+    with pytest.raises(UserError, match="machine with more memory"):
+        fit(config, PLAN, SETTING, Resources(MIB, 1), fixed)
+
+
+def test_settings_of_a_recipe_file_count_as_set() -> None:
+    config = load_config("cpcseg", ["auxiliary.cpc.chunk=5"])
+    names = {"sampling.labelled", "sampling.unlabelled"}
+    assert settings_fixed(config, [], from_file=True) == {*names, "auxiliary.cpc.chunk"}
+    assert settings_fixed(config, [], from_file=False) == set()
+    assert settings_fixed(config, ["auxiliary.cpc={chunk: 5}"], from_file=False) == {"auxiliary.cpc.chunk"}
+
+
+def test_needs_by_hand() -> None:
+    step = Footprint(1000 * MIB, 10 * MIB, 40 * MIB, 3 * MIB, {}, 0, 0)
+    assert training(step, "cpu", 0) == Need(1100 * MIB + LIBRARIES + 6 * MIB, 0, 150 * MIB)
+    assert training(step, "cpu", 2).ram - training(step, "cpu", 0).ram == 2 * (64 + 4 * 3) * MIB
+    on_gpu = training(step, "cuda", 0)
+    assert (on_gpu.ram, on_gpu.gpu) == (LIBRARIES + 6 * MIB, 1100 * MIB + LIBRARIES)
+    cases = [Volume(10, 1), Volume(1000, 1), Volume(100, 4)]
+    assert prepare_bytes(cases[2]) == 100 * (8 * 4 + 26)
+    # The two largest at a time, and never more than there are.
+    assert preparing(cases, 2).ram - LIBRARIES // 4 == 1000 * 34 + 100 * 58
+    assert preparing(cases, 9).ram - preparing(cases, 3).ram == 0
+    assert preparing(cases, 1).disk == 10 * 3 + 1000 * 3 + 100 * 9
+    assert predicting(Volume(2000, 1), 2, 0, 0).ram - predicting(Volume(1000, 1), 2, 0, 0).ram == 35200
+    whole, half = (predicting(Volume(1000, 1), 2, 0, 0, share).ram for share in (1.0, 0.5))
+    assert whole - half == 8800
+    assert Volume(1000, 1, (10, 10, 10)).slab((20, 5, 8)) == 0.5
+
+
+def test_a_shortage_is_told_for_each_kind_of_memory() -> None:
+    assert shortage(Need(GIB), Resources(2 * GIB, 1)) is None
+    assert "of memory" in str(shortage(Need(GIB), Resources(2 * GIB, 1), processes=2))
+    assert "4.0 GiB of GPU memory, and 2.0 GiB" in str(shortage(Need(1, 4 * GIB), Resources(GIB, 1, 2 * GIB)))
+    require_disk(Need(0, 0, GIB), GIB, Path("x"))
+    with pytest.raises(UserError, match=r"^x: up to 1\.0 GiB .* 512 MiB are free; make room"):
+        require_disk(Need(0, 0, GIB), GIB // 2, Path("x"))
+
+
+def test_the_line() -> None:
+    line = needs_line(Need(GIB, 0, 40 * MIB, 540), Resources(15 * GIB, 1), 80 * GIB)
+    assert line.startswith("needs about 1.")
+    assert line.endswith("40 MiB of 80.0 GiB disk, about 9 min")
+    assert [duration(s) for s in (0.1, 59, 120, 7200)] == ["1 s", "59 s", "2 min", "2.0 h"]
+    assert size(3 * GIB / 2) == "1.5 GiB"
+
+
+def test_a_dry_run_tells_the_plan_and_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_phantom(tmp_path / "data", cases=3, labelled=2, test=1, shape=(32, 32, 32))
+    out = tmp_path / "run"
+    settings = ["training.steps=2", "crop=[16,16,16]"]
+    result = train(tmp_path / "data", out, "encdec", overrides=settings, store=tmp_path / "store", dry_run=True)
+    assert (result.step, result.steps) == (0, 2)
+    assert not out.exists()
+    said = capsys.readouterr().err
+    assert "train: needs about" in said
+    assert "prepare: needs about" in said
+    assert "crop: set" in said

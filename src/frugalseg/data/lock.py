@@ -113,7 +113,17 @@ def _is_empty(label: Path, allowed: tuple[int, ...]) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_image(path)) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.rglob("*") if is_image(path) and _is_file(path)) if folder.is_dir() else []
+    )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file: a pipe would keep whoever reads it waiting for ever."""
+    try:
+        return path.is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _identity(path: Path) -> Identity | None:
@@ -132,7 +142,10 @@ def _identities(paths: Iterable[Path]) -> dict[Identity | None, Path]:
 
 def _inside(path: Path, name: str) -> bool:
     """Whether a path leads into a folder of that name, in whatever data set and the file being there or not."""
-    return name in path.resolve().parent.parts
+    try:
+        return name in path.resolve().parent.parts
+    except (OSError, RuntimeError):  # a link that leads round leads nowhere
+        return False
 
 
 def _copies(files: Iterable[Path], originals: Sequence[Path]) -> Iterable[tuple[Path, Path]]:

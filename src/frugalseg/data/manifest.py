@@ -12,16 +12,19 @@ The manifest knows the images of the test cases and not their labels: those path
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from frugalseg.data.annotated import KEY, read_annotated
 from frugalseg.data.lock import LABELS, refuse_test_files
+from frugalseg.data.names import require_apart, require_case_name
 from frugalseg.data.readers import case_name, is_image
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
-from frugalseg.files import read_json_object
+from frugalseg.files import read_json_object, require_file
 
 MAX_CASES = 100_000
 
@@ -91,31 +94,38 @@ def read_manifest(folder: Path) -> Manifest:
     channels = _channels(content, path)
     groups = content.get("groups") or {}
     if not isinstance(groups, dict):
-        raise DataError("groups must be an object of case names and patients", path)
+        raise DataError(f"groups must be an object of case names and patients, not {kind_of(groups)}", path)
+    for name, patient in groups.items():
+        if not isinstance(patient, str | int) or isinstance(patient, bool):
+            raise DataError(f"groups of case {name!r} is {kind_of(patient)}, a patient's name was expected", path)
+    for key in ("name", "licence", "license", "description"):
+        if not isinstance(content.get(key) or "", str | int | float):
+            raise DataError(f'"{key}" is {kind_of(content[key])}, text was expected', path)
     training = _training(folder, content, groups, path)
     test = _test(folder, content, groups, path)
     if not training:
-        raise DataError("names no training image, and imagesTr and imagesUn hold none", path)
+        raise DataError("names no training image, and imagesTr and imagesUn hold none; put images there", path)
     known = {case.name for case in training}
     both = known & {case.name for case in test}
     if both:
-        raise DataError(f"case {sorted(both)[0]!r} is both a training and a test case", path)
+        raise DataError(f"case {sorted(both)[0]!r} is both a training and a test case; take it out of one", path)
     strangers = sorted(set(groups) - known - {case.name for case in test})
     if strangers:
-        raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set", path)
+        raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set; correct it", path)
+    require_apart((case.name for case in (*training, *test)), path)
     refuse_test_files(folder, training, test, path)
-    validation = tuple(str(name) for name in content.get("validation") or ())
+    validation = _validation(content.get("validation") or [], path)
     if tested := sorted(set(validation) & {case.name for case in test}):
         raise DataError(f"validation names the test case {tested[0]!r}, whose label no run may read", path)
-    if not set(validation) <= {case.name for case in training if case.label is not None}:
-        raise DataError("validation may name labelled training cases only", path)
+    if strange := sorted(set(validation) - {case.name for case in training if case.label is not None}):
+        raise DataError(f"validation names {strange[0]!r}, which is no labelled training case; correct it", path)
     scheme = LabelScheme.from_json(content, str(path))
     names = {case.name for case in (*training, *test)}
     unlabelled = {case.name for case in training if case.label is None}
     annotated = read_annotated(content.get(KEY), scheme, names, unlabelled, path)
     training, test = _with_annotated(training, annotated), _with_annotated(test, annotated)
     every = [*training, *test]
-    missing = [p for case in every for p in (*case.images, case.label) if p is not None and not p.is_file()]
+    missing = [p for case in every for p in (*case.images, case.label) if p is not None and not _is_file(p)]
     return Manifest(
         folder=folder,
         name=str(content.get("name") or folder.resolve().name),
@@ -129,6 +139,22 @@ def read_manifest(folder: Path) -> Manifest:
     )
 
 
+def _leads_round(path: Path) -> bool:
+    """Whether it is a link that leads to itself, so that it is neither there nor missing."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, RuntimeError):  # a link that leads round, a name that no disk can hold
+        return False
+
+
 def require_files(manifest: Manifest) -> None:
     """Refuse a data set that names files which are not there.
 
@@ -136,6 +162,8 @@ def require_files(manifest: Manifest) -> None:
         DataError: Names the first missing file and how many there are.
     """
     if manifest.missing:
+        if os.path.exists(manifest.missing[0]) or _leads_round(manifest.missing[0]):
+            require_file(manifest.missing[0])
         more = f" ({len(manifest.missing)} such files in all)" if len(manifest.missing) > 1 else ""
         raise DataError(
             f"is named in dataset.json but does not exist{more}; put it there, or take its entry out",
@@ -169,20 +197,46 @@ def _channels(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     if not isinstance(channels, dict) or not channels:
         raise DataError('has no "modality", an object such as {"0": "MRI"}', path)
     if sorted(channels) != sorted(str(index) for index in range(len(channels))):
-        raise DataError(f'"modality" must number its channels 0 to {len(channels) - 1}', path)
-    names = tuple(str(channels[str(index)]) for index in range(len(channels)))
+        raise DataError(
+            f'"modality" must number its channels 0 to {len(channels) - 1}, not {", ".join(map(str, channels))}',
+            path,
+        )
+    for number, name in channels.items():
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(f'"modality" names channel {number} {name!r}; a name was expected', path)
+    names = tuple(channels[str(index)] for index in range(len(channels)))
     if len(set(names)) < len(names):
-        raise DataError(f'"modality" names a channel twice: {", ".join(names)}', path)
+        raise DataError(f'"modality" names a channel twice: {", ".join(names)}; rename one', path)
     return names
+
+
+def _validation(given: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise DataError(f"validation must be a list of names of cases, not {kind_of(given)}", path)
+    for name in given:
+        if given.count(name) > 1:
+            raise DataError(f"validation names {name!r} twice; once is enough", path)
+    return tuple(given)
+
+
+def kind_of(value: Any) -> str:
+    """Say in words what kind of JSON value it is."""
+    kinds = {"list": "a list", "dict": "an object", "str": "text", "bool": "yes or no", "NoneType": "nothing"}
+    return kinds.get(type(value).__name__, "a number")
 
 
 def _inside(folder: Path, entry: Any, path: Path) -> Path:
     """Turn an entry of dataset.json into a path below the data folder."""
     if not isinstance(entry, str) or not entry or "\0" in entry or len(entry) > 4096:
-        raise DataError(f"a file name was expected, not {str(entry)[:60]!r}", path)
+        told = f"a file name was expected, not {str(entry)[:60]!r}; give a path below the data folder"
+        raise DataError(told, path)
     relative = Path(entry)
     if relative.is_absolute() or ".." in relative.parts:
-        raise DataError(f"{entry!r} leaves the data folder", path)
+        raise DataError(f"{entry!r} leaves the data folder; copy the file into it, or link it there", path)
+    if (longest := max((len(os.fsencode(part)) for part in relative.parts), default=0)) > 255:
+        raise DataError(
+            f"{entry[:60]!r}... which is no name of a file ({longest} bytes, 255 are the most); correct it", path
+        )
     return folder / relative
 
 
@@ -198,8 +252,17 @@ def _training(folder: Path, content: dict[str, Any], groups: dict[str, Any], pat
     for entry in _entries(content, "training", path):
         pair = {"image": entry} if isinstance(entry, str) else entry
         if not isinstance(pair, dict) or "image" not in pair:
-            raise DataError('an entry of "training" needs an "image", and a "label" if it has one', path)
+            raise DataError(
+                'an entry of "training" has no "image" or is no object; name its "image", and its '
+                '"label" if it has one',
+                path,
+            )
         image = _inside(folder, pair["image"], path)
+        if pair.get("label") is not None and not isinstance(pair["label"], str):
+            raise DataError(
+                f"the label of {str(pair['image'])[:60]!r} is {kind_of(pair['label'])}, a file name was expected",
+                path,
+            )
         label = _inside(folder, pair["label"], path) if pair.get("label") else None
         _add(cases, image, label, groups, path)
     for sub in ("imagesTr", "imagesUn"):
@@ -224,6 +287,9 @@ def _same(cases: dict[str, Case], image: Path) -> list[Case]:
 
 def _add(cases: dict[str, Case], image: Path, label: Path | None, groups: dict[str, Any], path: Path) -> None:
     name = case_name(image)
+    require_case_name(name, str(image))
     if name in cases:
-        raise DataError(f"case {name!r} appears twice ({cases[name].image.name} and {image.name})", path)
+        raise DataError(
+            f"case {name!r} appears twice ({cases[name].image.name} and {image.name}); take one out", path
+        )
     cases[name] = Case(name, (image,), label, str(groups.get(name, name)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,15 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from frugalseg.data.nifti_header import MAX_VOXELS, require_nifti
 from frugalseg.errors import DataError
+from frugalseg.files import require_file
 from frugalseg.geometry import Grid
 
-MAX_VOXELS = 2**32  # 16 GiB in float32: over this a header is taken for damaged
 LABEL_TOLERANCE = 1e-3
-_BROKEN = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
+SPARE = 2**20  # bytes behind the voxels: some writers pad
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it would mend was refused already
+_BROKEN = (OverflowError, OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def read_image(path: Path) -> tuple[Grid, NDArray[np.float32]]:
     """
     image = _open(path)
     header = _describe(image, path)
-    array = _voxels(image, path).astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+        array = _voxels(image, path).astype(np.float32, copy=False)
     channels = array[None] if array.ndim == 3 else np.moveaxis(array, 3, 0)
     return header.grid, channels
 
@@ -75,10 +81,16 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
     image = _open(path)
     header = _describe(image, path)
     if header.channels != 1:
-        raise DataError(f"a label map has one channel, this file has {header.channels}", path)
+        raise DataError(
+            f"a label map has one channel, this file has {header.channels}; export one map a case", path
+        )
     voxels = _voxels(image, path).reshape(header.grid.shape)
     if not np.isfinite(voxels).all():
-        raise DataError(f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite", path)
+        raise DataError(
+            f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite; set them to 0 or "
+            "to the value that they should have",
+            path,
+        )
     nearest = np.rint(voxels)
     away = np.abs(voxels - nearest)
     if (away > LABEL_TOLERANCE).any():
@@ -134,6 +146,8 @@ def _write(path: Path, array: NDArray[Any], like: Path) -> None:
 def _open(path: Path) -> nib.Nifti1Image:
     if not path.exists():
         raise DataError("does not exist", path)
+    require_file(path)
+    require_nifti(path)
     try:
         image = nib.load(path)
     except _BROKEN as error:
@@ -160,19 +174,45 @@ def _describe(image: nib.Nifti1Image, path: Path) -> Header:
     try:
         grid = Grid((shape[0], shape[1], shape[2]), np.asarray(image.affine))
     except ValueError as error:
-        raise DataError(f"has no usable geometry: {error}", path) from error
+        raise DataError(f"has no usable geometry: {error}; correct the header, or export it anew", path) from error
     return Header(grid, shape[3] if len(shape) == 4 else 1, str(dtype))
 
 
 def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:
     try:
-        return np.asanyarray(image.dataobj)
+        if path.name.lower().endswith(".gz"):
+            # Read to the end, which nibabel does not: only there stands the sum that tells a damaged file.
+            image = type(image).from_bytes(_whole(path, require_nifti(path).content))
+        with np.errstate(over="ignore"):
+            return np.asanyarray(image.dataobj)
     except (*_BROKEN, MemoryError) as error:
         raise DataError(
             f"its voxels cannot be read, it is damaged or cut short ({_first_line(error)}); copy the file anew, or "
             "take the case out of the data set",
             path,
         ) from error
+
+
+def _whole(path: Path, length: int) -> bytes:
+    """Return a compressed file's content, whose header tells of `length` bytes.
+
+    Raises:
+        DataError: There is much more of it.
+        OSError, EOFError, zlib.error: It is damaged or cut short.
+    """
+    with gzip.open(path) as file:
+        content = file.read(length)
+        behind = 0
+        while block := file.read(SPARE):
+            behind += len(block)
+            if behind > SPARE:
+                raise DataError(
+                    f"holds more than the {length} bytes that its header tells of; export it anew, or copy it anew",
+                    path,
+                )
+    if len(content) < length:
+        raise EOFError(f"{len(content)} of {length} bytes")
+    return content
 
 
 def _first_line(error: BaseException) -> str:

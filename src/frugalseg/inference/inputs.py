@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from frugalseg.data.channels import read_channels
 from frugalseg.data.manifest import read_manifest
+from frugalseg.data.names import LONGEST, require_apart, require_case_name
 from frugalseg.data.readers import case_name, is_image, read_header
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.geometry import Grid
@@ -56,6 +57,9 @@ def find_inputs(
             if item.name in found:
                 raise DataError(f"case {item.name!r} was already found at {found[item.name].files[0]}", path)
             found[item.name] = item
+    for name, item in found.items():
+        require_case_name(name, str(item.files[0]))
+    require_apart(found, "PATHS")
     return list(found.values())
 
 
@@ -80,6 +84,8 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None)
         raise UserError(f"channel {', '.join(missing)} is missing; needed: {', '.join(channels)}", "--channel")
     if case is not None and (case in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", case)):
         raise UserError(f"{case!r} cannot name a file in --out; take a plain name", "--case")
+    if case is not None and len(case.encode("utf-8", "replace")) > LONGEST:
+        raise UserError(f"has {len(case.encode('utf-8', 'replace'))} bytes, {LONGEST} are the most", "--case")
     files = tuple(named[name] for name in channels)
     for file in files:
         read_header(file)
@@ -89,7 +95,7 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None)
 
 def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
     if not path.exists():
-        raise DataError("does not exist", path)
+        raise DataError("does not exist; give files, folders or a data set that do", path)
     if (path / "dataset.json").exists():
         manifest = read_manifest(path)
         if not manifest.test:
@@ -98,10 +104,12 @@ def _from_path(path: Path, channels: Sequence[str]) -> list[PredictionInput]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if is_image(file))
         if not files:
-            raise DataError("holds no NIfTI image (.nii, .nii.gz)", path)
+            raise DataError(
+                "holds no NIfTI image (.nii, .nii.gz); export images there, or name another folder", path
+            )
         return _group(files, channels)
     if not is_image(path):
-        raise DataError("is no NIfTI image (.nii, .nii.gz)", path)
+        raise DataError("is no NIfTI image (.nii, .nii.gz); export it as NIfTI", path)
     return _group([path], channels)
 
 

@@ -58,22 +58,24 @@ def evaluate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
     if not predictions.is_dir():
-        raise UserError("is not a folder of predictions", predictions)
+        raise UserError("is not a folder of predictions; give one", predictions)
     data = find_data_set(truth)
     folder = test_labels(truth) if data == truth else truth
     if not folder.is_dir():
-        raise UserError("is not a folder of label maps (nor a data set with labelsTs)", folder)
+        raise UserError("is not a folder of label maps (nor a data set with labelsTs); give one", folder)
     labels = {case_name(path): path for path in sorted(folder.iterdir()) if is_image(path)}
     if cases is not None:
         if unknown := sorted(set(cases) - set(labels)):
-            raise UserError(f"has no label of case {unknown[0]!r}", folder)
+            raise UserError(f"has no label of case {unknown[0]!r}; correct --cases", folder)
         labels = {name: labels[name] for name in labels if name in set(cases)}
     if not labels:
-        raise UserError("holds no label maps (.nii, .nii.gz)", folder)
+        raise UserError("holds no label maps (.nii, .nii.gz); put some there, or give another folder", folder)
     found = {case_name(path): path for path in sorted(predictions.iterdir()) if is_image(path)}
     missing = tuple(name for name in labels if name not in found)
     if len(missing) == len(labels):
-        raise UserError(f"holds no prediction of any of the {len(labels)} truth cases", predictions)
+        raise UserError(
+            f"holds no prediction of any of the {len(labels)} truth cases; name files like the cases", predictions
+        )
     if missing and not allow_missing:
         listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise UserError(
@@ -81,6 +83,7 @@ def evaluate(
             "--allow-missing",
             predictions,
         )
+    read_record(predictions)  # what is wrong with it is told before anything is written
     scheme = find_scheme(predictions, data)
     annotated = find_annotated(data)
     rows: list[CaseRow] = []
@@ -142,9 +145,15 @@ def evaluate_case(
         return list(score_case(name, masks, None, grid, tolerance_mm, annotated, ignored))
     other, values, _ = read_label(prediction, scheme.predicted)
     if other.shape != grid.shape:
-        raise DataError(f"has shape {other.shape}, its truth {grid.shape}", prediction)
+        raise DataError(
+            f"has shape {other.shape}, its truth {grid.shape}; resample it to its truth's grid", prediction
+        )
     if (apart := grid.difference(other)) > TOLERANCE_MM:
-        raise DataError(f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)})", prediction)
+        raise DataError(
+            f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)}); resample "
+            "it to its truth's grid",
+            prediction,
+        )
     guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
     return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
 

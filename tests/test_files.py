@@ -162,7 +162,7 @@ def content(data: bytes) -> Callable[[Path], None]:
         (not_there, "does not exist"),
         (a_folder, "is not a file"),
         (content(b"ab\xff"), r"is not UTF-8 text \(byte 2\)"),
-        (content(b""), "is not valid JSON: .* in line 1"),
+        (content(b""), "is not valid JSON: it is empty; restore it"),
         (content(b'{\n"a": 1,\n}'), "is not valid JSON: .* in line [23]"),
         (content(b"[" * 200_000), "is not valid JSON: nested too deeply"),
         (content(b"[1]"), "holds a JSON list, an object was expected"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from typing import Any
 from frugalseg.errors import DataError
 
 MAX_TEXT_BYTES = 64 * 2**20
+MAX_DEPTH = 100
+MAX_DIGITS = 400
 TEMPORARY = ".tmp-"
 
 
@@ -97,16 +101,32 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise DataError("is not a file", path)
+            raise DataError("is not a file; put one there", path)
         if size > limit:
             raise DataError(f"has {size} bytes, more than the {limit} that such a file may have", path)
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise DataError("does not exist", path) from error
+        raise DataError("does not exist; restore it, or give another name", path) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text (byte {error.start})", path) from error
+        raise DataError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", path) from error
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path) from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is there and is no file: a folder, a pipe, a device, a link that leads round.
+
+    Raises:
+        DataError: Says what it is.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "device")
+        raise DataError(f"is a {kind}, a file was expected; put one there, or take it out", path)
 
 
 def read_json(path: Path) -> Any:
@@ -115,14 +135,73 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: It is missing, unreadable, or not JSON; the line is named.
     """
+    text = read_text(path)
+    if not text.strip():
+        raise DataError("is not valid JSON: it is empty; restore it, or write it anew", path)
     try:
-        return json.loads(read_text(path))
+        value = json.loads(
+            text.removeprefix("\ufeff"), parse_constant=_no_number, parse_float=_finite, parse_int=_short,
+            object_pairs_hook=_once,
+        )  # fmt: skip
     except json.JSONDecodeError as error:
-        raise DataError(f"is not valid JSON: {error.msg} in line {error.lineno}", path) from error
+        raise DataError(f"is not valid JSON: {error.msg} in line {error.lineno}; correct it", path) from error
     except RecursionError as error:
-        raise DataError("is not valid JSON: nested too deeply", path) from error
-    except ValueError as error:  # a number of thousands of digits
-        raise DataError(f"is not valid JSON: {error}", path) from error
+        raise DataError(f"is not valid JSON: nested too deeply, {MAX_DEPTH} levels are the most", path) from error
+    except ValueError as error:
+        raise DataError(f"is not valid JSON: {error}; correct it", path) from error
+    _require_shallow(value, path)
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start].encode("ascii", "backslashreplace").decode()
+            raise DataError(f"is not valid JSON: half a character ({half}); correct it", path) from error
+    return value
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _short(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object, none of whose keys may come twice: the one meant to count could be either."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"an object names the key {key[:80]!r} twice, take one out")
+            seen.add(key)
+    return value
+
+
+def _require_shallow(value: Any, path: Path) -> None:
+    """Refuse what is nested so deep that walking through it could end in an error of its own."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise DataError(f"is nested too deeply, {MAX_DEPTH} levels are the most; correct it", path)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -147,7 +226,7 @@ def hash_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise DataError("does not exist", path) from error
+        raise DataError("does not exist; restore it, or give another name", path) from error
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path) from error
 

@@ -6,7 +6,8 @@ changed byte is told from a value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,28 @@ from frugalseg.errors import DataError
 from frugalseg.files import hash_value, read_json_object
 
 SEAL = "sha256"
+_OTHER = "was it changed, or written by another version of frugalseg?"
 RUN_FORMAT = PLAN_FORMAT = SPLIT_FORMAT = 1  # here, so that `info` reads a run without importing what writes it
 
 
 class NewerFormat(DataError):
     """A file that a later version of frugalseg wrote: intact, and not ours to replace."""
+
+
+@contextmanager
+def describing(what: str, where: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file's values are taken apart (a key missing, a wrong kind) into one line.
+
+    Raises:
+        DataError: Something did; says what.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise DataError(f"does not describe {what} ({error} is missing); {_OTHER}", where) from error
+    except (TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
+        line = " ".join(str(error).split("For further information")[0].split())[:200]
+        raise DataError(f"does not describe {what} ({line or type(error).__name__}); {_OTHER}", where) from error
 
 
 def require_version(facts: Mapping[str, Any], known: int, where: Path) -> None:

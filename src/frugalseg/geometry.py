@@ -44,6 +44,13 @@ class Grid:
         return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
     @property
+    def skew(self) -> float:
+        """How far the axes are from right angles, in degrees: 0 but for a sheared image."""
+        directions = self.affine[:3, :3] / np.array(self.spacing)
+        cosines = np.abs(directions.T @ directions)[[0, 0, 1], [1, 2, 2]]
+        return float(90 - np.degrees(np.arccos(np.clip(cosines.max(), 0, 1))))
+
+    @property
     def voxel_volume(self) -> float:
         """Volume of a voxel in cubic millimetres."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))

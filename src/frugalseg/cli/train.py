@@ -22,9 +22,10 @@ def train(
         str, typer.Option(help="encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg (see `frugalseg recipes`).")
     ] = "sscpcseg",
     labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights and samples.")] = 0,
     label_seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of the choice of labelled cases; --seed by default.")
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of the choice of labels; --seed by default."),
     ] = None,
     labelled: Annotated[Path | None, typer.Option(help="File naming the labelled cases, one a line.")] = None,
     validation: Annotated[

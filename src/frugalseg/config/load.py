@@ -18,6 +18,8 @@ from frugalseg.errors import ConfigError, did_you_mean
 from frugalseg.files import read_text
 
 MAX_BYTES = 2**20
+MAX_DEPTH = 20
+MAX_BRACKETS = 2000
 
 
 def recipe_names() -> list[str]:
@@ -68,7 +70,7 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     else:
         content = parse_yaml(recipe_text(recipe), recipe)
     if not isinstance(content, dict):
-        raise ConfigError("holds no settings (a YAML object was expected)", where)
+        raise ConfigError("holds no settings (a YAML object was expected, such as `method: encdec`)", where)
     _expand_preset(content)
     for override in overrides:
         _set(content, override)
@@ -83,17 +85,40 @@ def save_config(config: Config) -> str:
     return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110))
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """The safe loader, in which no key may stand twice: the one meant to count could be either."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise ValueError(f"it names the key {key.value[:80]!r} twice (line {line}); take one out")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(text: str, where: str | Path) -> Any:
     """Parse YAML without anchors (which can grow without bound) and without tags.
 
     Raises:
         ConfigError: It is not YAML; names the line.
     """
+    if max(text.count("["), text.count("{")) > MAX_BRACKETS:  # the parser's time grows with their square
+        raise ConfigError(f"is nested too deeply or too long: over {MAX_BRACKETS} brackets; shorten it", where)
+    depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                raise ConfigError("uses a YAML alias (*name), which is not allowed; write the value out", where)
-        return yaml.safe_load(text)
+                raise ConfigError(
+                    f"uses a YAML alias (*{event.anchor}), which is not allowed; write the value out", where
+                )
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark is not None else "?"
+                raise ConfigError(f"is nested too deeply (in line {line}), {MAX_DEPTH} levels are the most", where)
+        return yaml.load(text, Loader=_OnceLoader)  # noqa: S506 - it is the safe loader, with one more rule
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark is not None else ""
@@ -116,6 +141,8 @@ def _expand_preset(content: dict[str, Any]) -> None:
 def _set(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"{key[:40]!r}... has {len(parts)} levels, {MAX_DEPTH} are the most", "--set")
     if not equals or not all(parts):
         raise ConfigError(f"{override!r} is not of the form key=value, e.g. training.steps=100", "--set")
     value = parse_yaml(text, f"--set {key}")
@@ -127,7 +154,9 @@ def _set(content: dict[str, Any], override: str) -> None:
         if inner is None:
             inner = place[part] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"{part!r} in {key!r} is a single value and has no settings inside", "--set")
+            raise ConfigError(
+                f"{part!r} in {key!r} is a single value and has no settings inside; give an object", "--set"
+            )
         place = inner
     place[parts[-1]] = value
     _expand_preset(content)

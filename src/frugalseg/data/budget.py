@@ -204,6 +204,8 @@ def _named(manifest: Manifest, named: Sequence[str]) -> list[str]:
             raise DataError(
                 f"{name!r} is not a labelled training case.{did_you_mean(name, labelled)}", "--labelled"
             )
-    if not named or len(set(named)) < len(named):
-        raise DataError("needs at least one case, and none twice", "--labelled")
+    if not named:
+        raise DataError("needs at least one case; write their names, one a line", "--labelled")
+    if twice := [name for name in named if list(named).count(name) > 1]:
+        raise DataError(f"names {twice[0]!r} twice; once is enough", "--labelled")
     return list(named)

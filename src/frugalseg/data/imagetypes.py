@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.nifti_header import MAX_VOXELS as MAX_VOXELS
 from frugalseg.errors import DataError
 from frugalseg.geometry import Grid
 
@@ -31,7 +32,7 @@ SUFFIXES: dict[str, Kind] = {
 _SUFFIX = re.compile("(" + "|".join(map(re.escape, SUFFIXES)) + ")$", re.IGNORECASE)
 READABLE = tuple(suffix for suffix, kind in SUFFIXES.items() if kind != "detached")
 READABLE_WORDS = ", ".join(READABLE)
-MAX_VOXELS = 2**32  # 16 GiB in float32: over this a header is taken for damaged
+MOST_SKEW = 2.0  # degrees: rounding in a header stays far below, a tilted gantry far above
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,13 @@ def describe(shape: tuple[int, ...], dtype: np.dtype[Any], affine: NDArray[np.fl
     try:
         grid = Grid((x, y, z), affine)
     except ValueError as error:
-        raise DataError(f"has no usable geometry: {error}", path) from error
+        raise DataError(f"has no usable geometry: {error}; correct the header, or export it anew", path) from error
+    if grid.skew > MOST_SKEW:
+        raise DataError(
+            f"has no usable geometry: its axes are not at right angles ({grid.skew:.1f} degrees off), so its "
+            "millimetres would be wrong; resample it to a grid with right angles",
+            path,
+        )
     return Header(grid, channels, str(dtype), min(len(shape), 3))
 
 

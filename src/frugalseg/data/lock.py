@@ -140,7 +140,17 @@ def _is_empty(label: Path, allowed: tuple[int, ...]) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_image(path)) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.rglob("*") if is_image(path) and _is_file(path)) if folder.is_dir() else []
+    )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file: a pipe would keep whoever reads it waiting for ever."""
+    try:
+        return path.is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _identity(path: Path) -> Identity | None:
@@ -163,7 +173,10 @@ def _folders(path: Path, known: dict[Path, frozenset[str]]) -> frozenset[str]:
     `known` keeps those of folders that were resolved already: ten thousand files lie in a few.
     """
     if path.is_symlink():
-        return frozenset(path.resolve().parent.parts)
+        try:
+            return frozenset(path.resolve().parent.parts)
+        except (OSError, RuntimeError):  # a link that leads round leads nowhere
+            return frozenset()
     if path.parent not in known:
         known[path.parent] = frozenset(path.parent.resolve().parts)
     return known[path.parent]

@@ -12,6 +12,8 @@ The manifest knows the images of the test cases and not their labels: those path
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from frugalseg.data.case import Case
 from frugalseg.data.layouts import decathlon, folders, nnunet, table
 from frugalseg.data.layouts.listing import Listing, images_by_name
 from frugalseg.data.lock import LABELS, refuse_test_files
+from frugalseg.data.names import kind_of, require_apart
 from frugalseg.data.region_labels import expand_regions
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.source import DataSource
 from frugalseg.errors import DataError
-from frugalseg.files import read_json_object
+from frugalseg.files import read_json_object, require_file
 
 __all__ = [
     "Case",
@@ -79,26 +82,32 @@ def read_manifest(data: Path | DataSource) -> Manifest:
     listing = _listing(source)
     path, content, training, test = listing.where, dict(listing.content), listing.training, listing.test
     if not training:
-        raise DataError("names no training image, and there is none in imagesTr and imagesUn", path)
+        raise DataError(
+            "names no training image, and there is none in imagesTr and imagesUn; put images there", path
+        )
     known = {case.name for case in training}
     tested = {case.name for case in test}
     if both := sorted(known & tested):
-        raise DataError(f"case {both[0]!r} is both a training and a test case", path)
+        raise DataError(f"case {both[0]!r} is both a training and a test case; take it out of one", path)
     if strangers := sorted(set(listing.groups) - known - tested):
-        raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set", path)
+        raise DataError(f"groups names {strangers[0]!r}, which is no case of this data set; correct it", path)
+    require_apart(known | tested, path)
+    for key in ("name", "licence", "license", "description"):
+        if not isinstance(content.get(key) or "", str | int | float):
+            raise DataError(f'"{key}" is {kind_of(content[key])}, text was expected', path)
     refuse_test_files(source, training, test, path)
     validation = listing.validation or _names(content.get("validation"), path)
     if wrong := sorted(set(validation) & tested):
         raise DataError(f"validation names the test case {wrong[0]!r}, whose label no run may read", path)
-    if not set(validation) <= {case.name for case in training if case.label is not None}:
-        raise DataError("validation may name labelled training cases only", path)
+    if strange := sorted(set(validation) - {case.name for case in training if case.label is not None}):
+        raise DataError(f"validation names {strange[0]!r}, which is no labelled training case; correct it", path)
     scheme = LabelScheme.from_json(expand_regions(content, path), str(path))
     unlabelled = {case.name for case in training if case.label is None}
     said = listing.annotated if listing.annotated is not None else content.get(KEY)
     annotated = read_annotated(said, scheme, known | tested, unlabelled, path)
     training, test = _with_annotated(training, annotated), _with_annotated(test, annotated)
     every = [*training, *test]
-    missing = [p for case in every for p in (*case.images, case.label) if p is not None and not p.is_file()]
+    missing = [p for case in every for p in (*case.images, case.label) if p is not None and not _is_file(p)]
     return Manifest(
         folder=listing.folder,
         name=str(content.get("name") or (source.path.stem if source.is_table else source.path.resolve().name)),
@@ -161,9 +170,30 @@ def _listing(source: DataSource) -> Listing:
 
 
 def _names(value: Any, path: Path) -> tuple[str, ...]:
-    if value is not None and not isinstance(value, list):
-        raise DataError(f"validation must be a list of case names, not {str(value)[:60]!r}", path)
-    return tuple(str(name) for name in value or ())
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise DataError(f"validation must be a list of names of cases, not {kind_of(value)}", path)
+    for name in value:
+        if value.count(name) > 1:
+            raise DataError(f"validation names {name!r} twice; once is enough", path)
+    return tuple(value)
+
+
+def _leads_round(path: Path) -> bool:
+    """Whether it is a link that leads to itself, so that it is neither there nor missing."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, RuntimeError):  # a link that leads round, a name that no disk can hold
+        return False
 
 
 def require_files(manifest: Manifest) -> None:
@@ -173,6 +203,8 @@ def require_files(manifest: Manifest) -> None:
         DataError: Names the first missing file and how many there are.
     """
     if manifest.missing:
+        if os.path.exists(manifest.missing[0]) or _leads_round(manifest.missing[0]):
+            require_file(manifest.missing[0])
         more = f" ({len(manifest.missing)} such files in all)" if len(manifest.missing) > 1 else ""
         raise DataError(
             f"is named in {manifest.where.name} but does not exist{more}; put it there, or take its entry out",

@@ -29,9 +29,9 @@ Target = Callable[[NDArray[np.uint8], tuple[float, float, float]], dict[str, NDA
 class SamplingSettings(Settings):
     """Which samples make a step."""
 
-    labelled: Annotated[int, Field(ge=1)] = 2
+    labelled: Annotated[int, Field(ge=1, le=4096)] = 2
     """Labelled crops in a step."""
-    unlabelled: Annotated[int, Field(ge=0)] = 0
+    unlabelled: Annotated[int, Field(ge=0, le=4096)] = 0
     """Unlabelled crops in a step; the methods named ss... use as many as labelled ones."""
     mix: Literal["fixed", "published"] = "fixed"
     """`fixed`: these numbers in every step. `published`: all samples of a step are drawn uniformly over all

@@ -96,7 +96,7 @@ def prepare_case(
         content["missing"] = list(case.missing)
     image_key = hash_value(content)
     entry = Entry(root, case.name, image_key)
-    facts = entry.read()
+    facts = readable_facts(entry)
     made = facts is None
     if facts is None:
         facts = make_image(manifest, case, entry, settings)
@@ -139,6 +139,23 @@ def prepare_case(
         missing=case.missing,
     )
     return stored, made
+
+
+def readable_facts(entry: Entry) -> dict[str, Any] | None:
+    """Return what is remembered of a stored image, None if it is not there, damaged, or not what an image has."""
+    facts = entry.read()
+    if facts is None:
+        return None
+    try:
+        read_placement(facts)
+        sides = [*facts["shape"], *facts["spacing"], *facts["background"]]
+        return facts if len(facts["shape"]) == len(facts["spacing"]) == 3 and all(map(_is_number, sides)) else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def make_image(manifest: Manifest, case: Case, entry: Entry, settings: Preparation) -> dict[str, Any]:

@@ -5,6 +5,8 @@ NIfTI is read by nibabel, here; NRRD and MetaImage by SimpleITK, in `itk`. A 2D 
 
 from __future__ import annotations
 
+import gzip
+import logging
 import zlib
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,9 @@ from frugalseg.data.imagetypes import (
     is_image,
     thick,
 )
+from frugalseg.data.nifti_header import require_nifti
 from frugalseg.errors import DataError
+from frugalseg.files import require_file
 from frugalseg.geometry import Grid
 
 __all__ = [
@@ -43,7 +47,9 @@ __all__ = [
 ]
 
 LABEL_TOLERANCE = 1e-3
-_BROKEN = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
+SPARE = 2**20  # bytes behind the voxels: some writers pad
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it would mend was refused already
+_BROKEN = (OverflowError, OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
 
 
 def read_header(path: Path) -> Header:
@@ -65,7 +71,8 @@ def read_image(path: Path) -> tuple[Grid, NDArray[np.float32]]:
         DataError: As `read_header`, or the voxels are damaged, colours, or complex numbers.
     """
     header, voxels = _read(path)
-    return header.grid, np.moveaxis(voxels.astype(np.float32, copy=False), 3, 0)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+        return header.grid, np.moveaxis(voxels.astype(np.float32, copy=False), 3, 0)
 
 
 def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.int32], int]:
@@ -79,10 +86,16 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
     """
     header = read_header(path)
     if header.channels != 1:
-        raise DataError(f"a label map has one channel, this file has {header.channels}", path)
+        raise DataError(
+            f"a label map has one channel, this file has {header.channels}; export one map a case", path
+        )
     voxels = _read(path)[1][..., 0]
     if not np.isfinite(voxels).all():
-        raise DataError(f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite", path)
+        raise DataError(
+            f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite; set them to 0 or "
+            "to the value that they should have",
+            path,
+        )
     nearest = np.rint(voxels)
     away = np.abs(voxels - nearest)
     if (away > LABEL_TOLERANCE).any():
@@ -176,6 +189,8 @@ def _read(path: Path) -> tuple[Header, NDArray[Any]]:
 def _open(path: Path) -> nib.Nifti1Image:
     if not path.exists():
         raise DataError("does not exist", path)
+    require_file(path)
+    require_nifti(path)
     try:
         image = nib.load(path)
     except _BROKEN as error:
@@ -187,19 +202,48 @@ def _open(path: Path) -> nib.Nifti1Image:
 
 def _describe(image: nib.Nifti1Image, path: Path) -> Header:
     shape = tuple(int(side) for side in image.shape)
-    affine = np.asarray(image.affine, np.float64)
+    # In the header's unit of length, which nibabel leaves as it is: metres and micrometres occur.
+    scale = {"meter": 1e3, "micron": 1e-3}.get(image.header.get_xyzt_units()[0], 1.0)
+    affine = np.array(image.affine, np.float64)
+    affine[:3] *= scale
     return describe(shape, image.get_data_dtype(), thick(affine) if len(shape) == 2 else affine, path)
 
 
 def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:
     try:
-        return np.asanyarray(image.dataobj)
+        if path.name.lower().endswith(".gz"):
+            # Read to the end, which nibabel does not: only there stands the sum that tells a damaged file.
+            image = type(image).from_bytes(_whole(path, require_nifti(path).content))
+        with np.errstate(over="ignore"):
+            return np.asanyarray(image.dataobj)
     except (*_BROKEN, MemoryError) as error:
         raise DataError(
             f"its voxels cannot be read, it is damaged or cut short ({_first_line(error)}); copy the file anew, or "
             "take the case out of the data set",
             path,
         ) from error
+
+
+def _whole(path: Path, length: int) -> bytes:
+    """Return a compressed file's content, whose header tells of `length` bytes.
+
+    Raises:
+        DataError: There is much more of it.
+        OSError, EOFError, zlib.error: It is damaged or cut short.
+    """
+    with gzip.open(path) as file:
+        content = file.read(length)
+        behind = 0
+        while block := file.read(SPARE):
+            behind += len(block)
+            if behind > SPARE:
+                raise DataError(
+                    f"holds more than the {length} bytes that its header tells of; export it anew, or copy it anew",
+                    path,
+                )
+    if len(content) < length:
+        raise EOFError(f"{len(content)} of {length} bytes")
+    return content
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.names import kind_of
 from frugalseg.errors import DataError
 
 IGNORED = 255
@@ -144,24 +145,44 @@ class LabelScheme:
         if not numbers or len(set(numbers)) < len(numbers) or min(numbers) != 0 or max(numbers) > 2**15 - 1:
             raise DataError("labels need different values, 0 (background) among them, none over 32767", where)
         if len(numbers) < 2:
-            raise DataError("labels name no structure beside the background", where)
+            raise DataError("labels name no structure beside the background; add one", where)
         if len(numbers) > IGNORED:
             raise DataError(
-                f"labels have {len(numbers)} values; {IGNORED} are the most, background included", where
+                f"labels have {len(numbers)} values; {IGNORED} are the most, background included; merge some", where
             )
         if ignore in numbers:
             raise DataError(f"the ignored value {ignore} is also that of a label; it needs one of its own", where)
         regions = []
-        for name, members in (value.get("regions") or {}).items():
+        given = value.get("regions") or {}
+        if not isinstance(given, dict):
+            raise DataError(
+                f'regions must be an object of names and lists, such as {{"all": [1, 2]}}, not {kind_of(given)}',
+                where,
+            )
+        for name, members in given.items():
+            if isinstance(members, list) and any(isinstance(m, list | dict | bool) for m in members):
+                members = None
             if not isinstance(members, list) or not members or not set(members) <= set(numbers) - {0}:
                 known = ", ".join(str(number) for number in numbers if number)
                 raise DataError(f"region {name!r} must be a list of label values out of {known}", where)
             regions.append((str(name), tuple(sorted(int(member) for member in members))))
-        order = tuple(value.get("regions_class_order") or ())
+        listed = value.get("regions_class_order") or []
+        if not isinstance(listed, list | tuple):
+            raise DataError(
+                f"regions_class_order must be a list with one label value for each region, not {kind_of(listed)}",
+                where,
+            )
+        order = tuple(listed)
         if regions and not order:
             order = _derived_order(regions, where)
-        if len(order) != len(regions) or not all(isinstance(v, int) and v in numbers for v in order):
-            raise DataError(f"regions_class_order needs one label value for each of {len(regions)} regions", where)
+        if len(order) != len(regions) or not all(
+            isinstance(v, int) and not isinstance(v, bool) and v in numbers for v in order
+        ):
+            raise DataError(
+                f"regions_class_order needs one label value for each of {len(regions)} regions, it "
+                f"has {len(order)}",
+                where,
+            )
         _require_way_back(regions, order, numbers, where)
         return LabelScheme(values, tuple(regions), order, ignore)
 
@@ -203,16 +224,27 @@ def _require_way_back(
 def _integers(labels: Any, where: str) -> dict[str, int]:
     """Accept both common layouts: {"0": "background"} (Decathlon) and {"background": 0} (nnU-Net)."""
     if not isinstance(labels, dict) or not labels:
-        raise DataError("an object of names and values was expected", where)
+        raise DataError(
+            f'an object of names and values was expected, such as {{"background": 0, "tumour": 1}}, '
+            f"not {kind_of(labels)}",
+            where,
+        )
     result: dict[str, int] = {}
     for key, item in labels.items():
         name, number = (str(item), key) if isinstance(item, str) else (str(key), item)
+        if not name.strip():
+            raise DataError(f'the label of value {number!r} has no name; give it one, such as "tumour"', where)
         try:
             exact = int(number)
         except (TypeError, ValueError):
-            raise DataError(f"{key!r}: {item!r} is neither value: name nor name: value", where) from None
+            raise DataError(
+                f'{key!r}: {item!r} is neither value: name nor name: value, such as {{"tumour": 1}}', where
+            ) from None
         if name in result or isinstance(number, bool | float):
-            raise DataError(f"{key!r}: {item!r} is doubled or not an integer", where)
+            raise DataError(
+                f'{key!r}: {item!r} is doubled or not an integer; give each name a number, such as {{"tumour": 1}}',
+                where,
+            )
         result[name] = exact
     return result
 

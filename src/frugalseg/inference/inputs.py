@@ -13,6 +13,7 @@ from frugalseg.data.channels import read_channels
 from frugalseg.data.imagetypes import READABLE_WORDS, case_name, is_image
 from frugalseg.data.layouts.listing import SUFFIX, list_images, plain
 from frugalseg.data.manifest import Case, DataSource, Manifest, read_manifest
+from frugalseg.data.names import LONGEST, require_apart, require_case_name
 from frugalseg.data.readers import read_header
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.geometry import Grid
@@ -64,6 +65,9 @@ def find_inputs(
             if item.name in found:
                 raise DataError(f"case {item.name!r} was already found at {found[item.name].files[0]}", path)
             found[item.name] = item
+    for name, item in found.items():
+        require_case_name(name, str(item.files[0]))
+    require_apart(found, "PATHS")
     return list(found.values())
 
 
@@ -88,6 +92,8 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None,
         raise UserError(f"channel {', '.join(missing)} is missing; needed: {', '.join(channels)}", "--channel")
     if case is not None and not plain(case):
         raise UserError(f"{case!r} cannot name a file in --out; take a plain name", "--case")
+    if case is not None and len(case.encode("utf-8", "replace")) > LONGEST:
+        raise UserError(f"has {len(case.encode('utf-8', 'replace'))} bytes, {LONGEST} are the most", "--case")
     files = tuple(named[name] for name in channels if name in named)
     for file in files:
         read_header(file)
@@ -98,7 +104,7 @@ def _named(named: Mapping[str, Path], channels: Sequence[str], case: str | None,
 
 def _from_path(path: Path, channels: Sequence[str], may_miss: bool) -> list[PredictionInput]:
     if not path.exists():
-        raise DataError("does not exist", path)
+        raise DataError("does not exist; give files, folders or a data set that do", path)
     if DataSource(path).is_table or (path / "dataset.json").exists():
         manifest = read_manifest(path)
         if not manifest.test:
@@ -112,10 +118,10 @@ def _from_path(path: Path, channels: Sequence[str], may_miss: bool) -> list[Pred
     if path.is_dir():
         files = list_images(path)
         if not files:
-            raise DataError(f"holds no image ({READABLE_WORDS})", path)
+            raise DataError(f"holds no image ({READABLE_WORDS}); export images there, or name another folder", path)
         return _group(files, channels, may_miss)
     if not is_image(path):
-        raise DataError(f"is no image of a known type ({READABLE_WORDS})", path)
+        raise DataError(f"is no image of a known type ({READABLE_WORDS}); export it as one", path)
     return _group([path], channels, may_miss)
 
 

@@ -64,24 +64,30 @@ def evaluate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
     if not predictions.is_dir():
-        raise UserError("is not a folder of predictions", predictions)
+        raise UserError("is not a folder of predictions; give one", predictions)
     data = find_data_set(truth, describe)
     if data is not None and data.path == truth:
         labels = test_labels(data)
     elif truth.is_dir():
         labels = images_by_name(truth)
     else:
-        raise UserError("is neither a folder of label maps nor a data set", truth)
+        raise UserError("is neither a folder of label maps nor a data set; give one", truth)
     if not labels:
-        raise UserError(f"has no label maps of test cases ({READABLE_WORDS}; a data set's lie in labelsTs)", truth)
+        raise UserError(
+            f"has no label maps of test cases ({READABLE_WORDS}; a data set's lie in labelsTs); put "
+            "some there, or give another folder",
+            truth,
+        )
     if cases is not None:
         if unknown := sorted(set(cases) - set(labels)):
-            raise UserError(f"has no label of case {unknown[0]!r}", truth)
+            raise UserError(f"has no label of case {unknown[0]!r}; correct --cases", truth)
         labels = {name: labels[name] for name in labels if name in set(cases)}
     found = images_by_name(predictions)
     missing = tuple(name for name in labels if name not in found)
     if len(missing) == len(labels):
-        raise UserError(f"holds no prediction of any of the {len(labels)} truth cases", predictions)
+        raise UserError(
+            f"holds no prediction of any of the {len(labels)} truth cases; name files like the cases", predictions
+        )
     if missing and not allow_missing:
         listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         raise UserError(
@@ -89,6 +95,7 @@ def evaluate(
             "--allow-missing",
             predictions,
         )
+    read_record(predictions)  # what is wrong with it is told before anything is written
     scheme = find_scheme(predictions, data, describe)
     annotated = find_annotated(data)
     rows: list[CaseRow] = []
@@ -150,9 +157,15 @@ def evaluate_case(
         return list(score_case(name, masks, None, grid, tolerance_mm, annotated, ignored))
     other, values, _ = read_label(prediction, scheme.predicted)
     if other.shape != grid.shape:
-        raise DataError(f"has shape {other.shape}, its truth {grid.shape}", prediction)
+        raise DataError(
+            f"has shape {other.shape}, its truth {grid.shape}; resample it to its truth's grid", prediction
+        )
     if (apart := grid.difference(other)) > TOLERANCE_MM:
-        raise DataError(f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)})", prediction)
+        raise DataError(
+            f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)}); resample "
+            "it to its truth's grid",
+            prediction,
+        )
     guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
     return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
 

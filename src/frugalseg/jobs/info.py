@@ -75,8 +75,11 @@ def info(run: Path, verify_files: bool = False) -> RunInfo:
     require_version(plan, PLAN_FORMAT, run / "plan.json")
     try:
         return _describe(run, facts, split, plan, checks)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"does not describe a run ({type(error).__name__}: {error})", run / "run.json") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"does not describe a run ({type(error).__name__}: {error}); was it written by another version?",
+            run / "run.json",
+        ) from error
 
 
 def check_files(run: Path) -> dict[str, str]:
@@ -162,7 +165,7 @@ def _describe(
         transductive=bool(facts["transductive"]),
         deterministic=bool(facts["deterministic"]),
         checkpoint_rule=str(facts["checkpoint_rule"]),
-        best=facts.get("best"),
+        best=None if facts.get("best") is None else dict(facts["best"]),
         data=f"{facts['data']['name']} ({facts['data']['folder']})",
         data_sha256=str(facts["data"]["sha256"]),
         seconds=float(sum(part["seconds"] for part in spent)),

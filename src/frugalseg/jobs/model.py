@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from frugalseg.config.schema import Config
@@ -14,7 +13,7 @@ from frugalseg.data.preprocess import Preparation
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, read_json_object
-from frugalseg.formats import require_version
+from frugalseg.formats import describing, require_version
 from frugalseg.inference.window import probabilities, with_flips
 from frugalseg.jobs.build import build, deployed_weights, from_facts
 from frugalseg.jobs.show import say
@@ -80,21 +79,35 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
         say(f"{found.problem}; the checkpoint before it (step {found.facts['step']}) is used")
     facts = read_json_object(folder / "model.json")
     require_version(facts, FORMAT_VERSION, folder / "model.json")
-    try:
+    with describing("a model", folder / "model.json"):
         config, plan, channels, scheme = from_facts(facts)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise DataError(f"does not describe a model ({type(error).__name__})", folder / "model.json") from error
+        if not channels:
+            raise ValueError("channels: at least one was expected")
     on = device or ("cuda" if torch.cuda.is_available() else "cpu")
     plan = Plan.from_json({**plan.to_json(), "device": on})
-    network = build(config, plan, len(channels), scheme)
+    with describing("a model", folder / "model.json"):
+        network = build(config, plan, len(channels), scheme)
     weights = load_weights(folder / "model.safetensors")
     own = network.state_dict()
     for name, tensor in weights.items():
         if name not in own or own[name].shape != tensor.shape:
-            raise DataError(f"holds a weight {name!r} {tuple(tensor.shape)} that the model does not have", folder)
+            raise DataError(
+                f"holds a weight {name!r} {tuple(tensor.shape)} that the model does not have; is it "
+                "another model's, or another version's?",
+                folder,
+            )
+        if tensor.dtype != own[name].dtype:
+            raise DataError(
+                f"holds {name!r} of type {tensor.dtype}, {own[name].dtype} is what the model has", folder
+            )
+        if not torch.isfinite(tensor).all():
+            raise DataError(f"holds NaN or infinite numbers in {name!r}: train anew, or take another one", folder)
     missing = sorted(deployed_weights(network) - weights.keys())
     if missing:
-        raise DataError(f"lacks the weight {missing[0]!r}", folder / "model.safetensors")
+        raise DataError(
+            f"lacks the weight {missing[0]!r}; was it written by another version of frugalseg?",
+            folder / "model.safetensors",
+        )
     network.load_state_dict(weights, strict=False)
     network.to(on).eval()
     sha256 = hash_file(folder / "model.safetensors")

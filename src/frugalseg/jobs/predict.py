@@ -23,7 +23,7 @@ from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.readers import write_label, write_map
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
-from frugalseg.formats import require_version
+from frugalseg.formats import describing, require_version
 from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
 from frugalseg.inference.restore import placed_blocks
 from frugalseg.inference.window import class_indices, slabs, thin_axis
@@ -71,6 +71,11 @@ def predict(
     inputs = find_inputs(paths, channels or {}, model.channels, case, model.preparation.zero_missing)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
+    if len(inputs) > 1:  # a damaged file is told now, not after hours of predicting those before it
+        with bar("looking at images", len(inputs)) as advance:
+            for item in inputs:
+                _readable(model, item)
+                advance()
     flipped = model.config.inference.flips if flips is None else flips
     for item in inputs:
         if item.missing:
@@ -108,6 +113,17 @@ def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> Non
         raise UserError(f"the largest case needs {lacking}; take a machine with more memory", "predict")
     require_disk(need, free, out)
     say(f"predict: {needs_line(need, here, free)} at most")
+
+
+def _readable(model: Model, item: PredictionInput) -> None:
+    """Read a case and hold its voxels to numbers.
+
+    Raises:
+        DataError: It cannot be predicted.
+    """
+    _, image = read_input(item, model.channels)
+    if unusable := int(image.size - np.isfinite(image).sum()):
+        raise DataError(f"{unusable} of {image.size} voxels are NaN or infinite; mend the image", item.files[0])
 
 
 def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, maps: bool) -> Path:
@@ -196,6 +212,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {}
     facts = read_json_object(path)
     require_version(facts, FORMAT_VERSION, path)
+    with describing("predictions", path):
+        for name, files in dict(facts.get("cases", {})).items():
+            if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+                raise TypeError(f"cases: the files of {name!r} must be a list of paths")
+        if not isinstance(facts.get("run", ""), str):
+            raise TypeError("run must be text, the run's folder")
     return facts
 
 

@@ -19,7 +19,7 @@ from frugalseg.data.manifest import DataSource, Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import hash_file, hash_value, read_json_object, read_text, write_json, write_text
-from frugalseg.formats import RUN_FORMAT, read_sealed, seal
+from frugalseg.formats import RUN_FORMAT, describing, read_sealed, seal
 from frugalseg.jobs.machine import describe
 from frugalseg.objectives import CpcSettings
 from frugalseg.training.lock import NAME as LOCK
@@ -103,8 +103,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         DataError: A file is missing, damaged, changed, or of a newer format; says which.
     """
     facts = read_sealed(folder / RECORD, RUN_FORMAT)
+    with describing("a run", folder / RECORD):
+        files = dict(facts["files"])
+        dict(facts["machine"]), dict(facts["data"]["cases"]), [dict(part) for part in facts["spent"]]
+        int(facts["machine"]["threads"])
     for name in FILES:
-        if hash_file(folder / name) != facts["files"].get(name):
+        if hash_file(folder / name) != files.get(name):
             raise DataError(
                 f"is damaged or was changed after the run began (its hash is not the one in {RECORD}); restore it, "
                 "or start a new run in another folder",
@@ -135,7 +139,9 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
     try:
         recorded = Config.model_validate(parse_yaml(read_text(path), path))
     except ValidationError as error:
-        raise ConfigError("has settings that this version of frugalseg does not know", path) from error
+        raise ConfigError(
+            "has settings that this version of frugalseg does not know; was it written by another version?", path
+        ) from error
     before = _that_count(recorded)
     now = _that_count(_with_chunks_of(recorded, config))
     for key in now:

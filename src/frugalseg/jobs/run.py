@@ -18,7 +18,7 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.patches import Samples
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
-from frugalseg.formats import RUN_FORMAT, read_sealed
+from frugalseg.formats import RUN_FORMAT, describing, read_sealed
 from frugalseg.jobs import build as building
 from frugalseg.jobs.machine import default_workers, peak_memory_bytes
 from frugalseg.jobs.record import RECORD, settings_hash, update_record, write_record
@@ -259,17 +259,21 @@ class Run:
     def go_on(self, network: MultiTaskNetwork, loop: Loop, checkpoint: TrainingState) -> None:
         """Take up the state of a checkpoint."""
         facts = checkpoint.facts
-        if facts["config_sha256"] != settings_hash(self.config):
+        if facts.get("config_sha256") != settings_hash(self.config):
             raise DataError("belongs to a run with other settings; was it copied here?", self.folder / LAST)
         if "fallback" in facts:
             say(facts["fallback"])
-        network.load_state_dict(checkpoint.model)
-        take_chunks(network, facts.get("chunks", {}))
-        load_optimiser(loop.optimiser, checkpoint.optimiser)
-        if loop.average is not None and checkpoint.average is not None:
-            loop.average.load(checkpoint.average)
-        self.best = Best.from_json(facts["best"])
-        self.looked = loop.looked = int(facts["looked"])
+        with describing("this run's state", self.folder / LAST / "state.json"):
+            try:
+                network.load_state_dict(checkpoint.model)
+            except RuntimeError as error:
+                raise ValueError(str(error)) from error
+            take_chunks(network, facts.get("chunks", {}))
+            load_optimiser(loop.optimiser, checkpoint.optimiser)
+            if loop.average is not None and checkpoint.average is not None:
+                loop.average.load(checkpoint.average)
+            self.best = Best.from_json(facts["best"])
+            self.looked = loop.looked = int(facts["looked"])
         if self.validation is not None and self.processes.first:
             self.best = still_best(self.folder / BEST, self.best)
 

@@ -14,13 +14,14 @@ import torch
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
-from frugalseg.formats import PLAN_FORMAT, require_version
+from frugalseg.formats import PLAN_FORMAT, describing, require_version
 from frugalseg.networks.multitask import NetworkSettings
 
 Triple = tuple[int, int, int]
 Precision = Literal["fp32", "bf16"]
 
 SMALLEST_MAP = 4  # an axis is not halved below this many voxels
+MOST_LEVELS = 16
 COARSE = 2.0  # nor while its spacing is more than twice the finest
 CPU_CROP_VOXELS, GPU_CROP_VOXELS = 48**3, 128**3  # a step of seconds, not of minutes
 CPU_WIDTH, GPU_WIDTH = 8, 32
@@ -59,6 +60,37 @@ class Plan:
             DataError: It is of a newer format; `where` is named.
         """
         require_version(value, PLAN_FORMAT, where)
+        with describing("a plan", where):
+            plan = Plan._of(value)
+            plan.require_possible()
+        return plan
+
+    def require_possible(self) -> None:
+        """Hold a plan that was read to what a network can be: a damaged one might ask for any amount of memory.
+
+        Raises:
+            ValueError: Names the entry.
+        """
+        levels = len(self.strides)
+        if not 1 <= levels <= MOST_LEVELS:
+            raise ValueError(f"plan: strides has {levels} levels, 1 to {MOST_LEVELS} were expected")
+        if len(self.kernels) != levels:
+            raise ValueError(f"plan: kernels has {len(self.kernels)} levels, strides {levels}")
+        sizes: tuple[tuple[str, Sequence[int], int], ...] = (
+            ("width", (self.width,), 4096),
+            ("crop", self.crop, 4096),
+            ("strides", [side for stride in self.strides for side in stride], 8),
+            ("kernels", [side for kernel in self.kernels for side in kernel], 7),
+        )
+        for name, values, most in sizes:
+            if not all(1 <= value <= most for value in values):
+                told = values[0] if name == "width" else list(values)
+                raise ValueError(f"plan: {name} is {told}, 1 to {most} was expected")
+        if self.steps < 0 or not set(self.mirror_axes) <= {0, 1, 2}:
+            raise ValueError(f"plan: {self.steps} steps and mirror_axes {self.mirror_axes} cannot be")
+
+    @staticmethod
+    def _of(value: dict[str, Any]) -> Plan:
         preparation = value.get("preparation")
         return Plan(
             crop=triple(value["crop"]),

@@ -14,7 +14,7 @@ from typing import Any
 
 from frugalseg.errors import DataError
 from frugalseg.files import hash_file, read_json_object, sync_folder
-from frugalseg.formats import NewerFormat, require_seal, require_version
+from frugalseg.formats import NewerFormat, describing, require_seal, require_version
 
 FORMAT_VERSION = 1
 LAST, BEST = "last", "best"
@@ -46,8 +46,11 @@ def verify(folder: Path) -> dict[str, Any]:
     facts = read_json_object(path)
     require_version(facts, FORMAT_VERSION, path)
     facts = require_seal(facts, path, SEAL)
+    with describing("a checkpoint", path):
+        hashes = dict(facts["sha256"])
+        facts["step"] = int(facts["step"])
     for name in FILES:
-        if hash_file(folder / name) != facts["sha256"].get(name):
+        if hash_file(folder / name) != hashes.get(name):
             raise DataError(f"is damaged: {name} does not have the hash that was written with it", folder)
     return facts
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from frugalseg.errors import DataError
 from frugalseg.files import NEW_FOLDER_MODE, hash_file, sync_folder, write_atomic, write_json
-from frugalseg.formats import seal
+from frugalseg.formats import describing, seal
 from frugalseg.training.seal import (
     BEST,
     FILES,
@@ -150,9 +150,13 @@ def read_checkpoint(folder: Path) -> TrainingState | None:
     facts = dict(found.facts)
     if fallback is not None:
         facts["fallback"] = fallback
-    optimiser = _unflatten(own, facts["optimiser_groups"])
-    average = deployed if facts["averaged"] else None
-    return TrainingState(int(facts["step"]), model, optimiser, facts, average)
+    with describing("a run's state", found.place / "state.json"):
+        optimiser = _unflatten(own, facts["optimiser_groups"])
+        average = deployed if facts["averaged"] else None
+        step = int(facts["step"])
+        if step < 0:
+            raise ValueError(f"step is {step}")
+        return TrainingState(step, model, optimiser, facts, average)
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -160,7 +164,14 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
     The order is not saved. Without this the moments of a network kept in channels-last order would come back in the
     ordinary one, and the optimiser's arithmetic would take another path than in an undisturbed run.
+
+    Raises:
+        ValueError, KeyError: It is another network's.
     """
+    for index, parameter in enumerate(p for group in optimiser.param_groups for p in group["params"]):
+        for name, value in state["state"].get(index, {}).items():
+            if value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"{name} of weight {index} is {tuple(value.shape)}, not {tuple(parameter.shape)}")
     optimiser.load_state_dict(state)
     for group in optimiser.param_groups:
         for parameter in group["params"]:
@@ -179,7 +190,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot be read as safetensors ({error})", path) from error
+        raise DataError(
+            f"cannot be read as safetensors ({error}); copy it anew, or take another checkpoint", path
+        ) from error
 
 
 def _swap(new: Path, folder: Path) -> None:

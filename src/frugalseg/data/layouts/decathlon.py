@@ -10,6 +10,7 @@ from typing import Any
 
 from frugalseg.data.imagetypes import case_name
 from frugalseg.data.layouts.listing import MAX_CASES, Cases, Listing, channel_names, inside, list_images, patients
+from frugalseg.data.names import kind_of
 from frugalseg.errors import DataError
 
 
@@ -27,7 +28,15 @@ def read(folder: Path, content: dict[str, Any], where: Path) -> Listing:
     for entry in _entries(content, "training", where):
         pair = {"image": entry} if isinstance(entry, str) else entry
         if not isinstance(pair, dict) or "image" not in pair:
-            raise DataError('an entry of "training" needs an "image", and a "label" if it has one', where)
+            raise DataError(
+                'an entry of "training" has no "image" or is no object; name its "image", and its '
+                '"label" if it has '
+                "one",
+                where,
+            )
+        if pair.get("label") is not None and not isinstance(pair["label"], str):
+            told = f"the label of {str(pair['image'])[:60]!r} is {kind_of(pair['label'])}, a file name was expected"
+            raise DataError(told, where)
         image = inside(folder, pair["image"], where)
         training.add(case_name(image), [image], inside(folder, pair["label"], where) if pair.get("label") else None)
     for sub in ("imagesTr", "imagesUn"):

@@ -11,6 +11,7 @@ from typing import Any
 
 from frugalseg.data.case import Case
 from frugalseg.data.imagetypes import case_name, is_image
+from frugalseg.data.names import kind_of, require_case_name
 from frugalseg.errors import DataError, did_you_mean
 
 MAX_CASES = 100_000
@@ -72,11 +73,13 @@ class Cases:
         missing = tuple(place for place, image in enumerate(images) if image is None)
         if not files:
             raise DataError(f"{at}case {name[:60]!r} has no image; name one, or take the case out", self.where)
+        require_case_name(name, str(files[0]))
         if not plain(name):
             raise DataError(f"{at}{name[:60]!r} cannot name a case (and its files); take a plain name", self.where)
         if name in self.by_name:
             raise DataError(
-                f"{at}case {name!r} appears twice ({self.by_name[name].image.name} and {files[0].name})",
+                f"{at}case {name!r} appears twice ({self.by_name[name].image.name} and "
+                f"{files[0].name}); take one out",
                 self.where,
             )
         if len(self.by_name) >= MAX_CASES:
@@ -119,10 +122,15 @@ def inside(folder: Path, entry: Any, where: Path) -> Path:
         DataError: It is no file name, or leaves the folder by its own words.
     """
     if not isinstance(entry, str) or not entry or "\0" in entry or len(entry) > 4096:
-        raise DataError(f"a file name was expected, not {str(entry)[:60]!r}", where)
+        told = f"a file name was expected, not {str(entry)[:60]!r}; give a path below the data folder"
+        raise DataError(told, where)
     relative = Path(entry)
     if relative.is_absolute() or ".." in relative.parts:
-        raise DataError(f"{entry!r} leaves the data folder", where)
+        raise DataError(f"{entry!r} leaves the data folder; copy the file into it, or link it there", where)
+    if (longest := max((len(os.fsencode(part)) for part in relative.parts), default=0)) > 255:
+        raise DataError(
+            f"{entry[:60]!r}... which is no name of a file ({longest} bytes, 255 are the most); correct it", where
+        )
     return folder / relative
 
 
@@ -199,10 +207,17 @@ def channel_names(content: Mapping[str, Any], where: Path) -> tuple[str, ...] | 
     if not isinstance(channels, dict):
         raise DataError(f'"{keys[0]}" must be an object such as {{"0": "MRI"}}', where)
     if sorted(channels) != sorted(str(index) for index in range(len(channels))) or len(channels) > MAX_CHANNELS:
-        raise DataError(f'"{keys[0]}" must number its channels 0 to {len(channels) - 1}', where)
-    names = tuple(str(channels[str(index)]) for index in range(len(channels)))
+        raise DataError(
+            f'"{keys[0]}" must number its channels 0 to {len(channels) - 1}, not '
+            f"{', '.join(map(str, channels))[:200]}",
+            where,
+        )
+    for number, name in channels.items():
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(f'"{keys[0]}" names channel {number} {name!r}; a name was expected', where)
+    names = tuple(channels[str(index)] for index in range(len(channels)))
     if len(set(names)) < len(names):
-        raise DataError(f'"{keys[0]}" names a channel twice: {", ".join(names)}', where)
+        raise DataError(f'"{keys[0]}" names a channel twice: {", ".join(names)}; rename one', where)
     return names
 
 
@@ -214,5 +229,8 @@ def patients(content: Mapping[str, Any], where: Path) -> dict[str, str]:
     """
     groups = content.get("groups") or {}
     if not isinstance(groups, dict):
-        raise DataError("groups must be an object of case names and patients", where)
+        raise DataError(f"groups must be an object of case names and patients, not {kind_of(groups)}", where)
+    for name, patient in groups.items():
+        if not isinstance(patient, str | int) or isinstance(patient, bool):
+            raise DataError(f"groups of case {name!r} is {kind_of(patient)}, a patient's name was expected", where)
     return {str(case): str(patient) for case, patient in groups.items()}

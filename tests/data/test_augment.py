@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from frugalseg.data import augment
 from frugalseg.data.augment import OFF, PRESETS, STRONG, AugmentSettings, Draw
 from frugalseg.data.patches import Samples, SamplingSettings
-from frugalseg.data.store import StoredCase
+from frugalseg.data.store import StoredCase, write_array
 
 Spacing = tuple[float, float, float]
 CUBE: Spacing = (1.0, 1.0, 1.0)
@@ -204,6 +204,37 @@ def test_angles_lie_in_the_range_and_fill_it() -> None:
     assert np.abs(found).max() <= 20 + 1e-9
     assert (np.max(found, axis=0) > 18).all()
     assert (np.min(found, axis=0) < -18).all()
+
+
+@pytest.mark.parametrize("flat", [0, 1, 2])
+def test_a_slice_is_turned_in_its_plane_only(flat: int) -> None:
+    shape = [20, 20, 20]
+    shape[flat] = 1
+    crop = (shape[0], shape[1], shape[2])
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        drawn = augment.draw(generator, only(rotate=1, scale=1), CHANNELS, (1.0, 1.0, 1.0), (), (flat,))
+        assert drawn.matrix is not None
+        assert augment.reach(drawn.matrix, crop)[flat] == 1  # no neighbour of the slice is needed
+        others = [axis for axis in range(3) if axis != flat]
+        assert not drawn.matrix[flat, others].any()
+        assert not drawn.matrix[others, flat].any()
+        assert drawn.matrix[others[0], others[1]] != 0
+        # A volume draws the same numbers, and uses all of them.
+        free = augment.draw(np.random.default_rng(seed), only(rotate=1, scale=1), CHANNELS, (1.0, 1.0, 1.0), ())
+        assert free.matrix is not None
+        assert free.matrix[flat, others].all()
+
+
+def test_the_sample_of_a_slice_shows_the_slice(tmp_path: Path) -> None:
+    path = tmp_path / "a.b2nd"
+    write_array(path, np.ones((1, 60, 60, 1), np.float16))
+    case = StoredCase("a", path, None, None, (60, 60, 1), (1.0, 1.0, 5.0), (0.0,), "k")
+    sampling = SamplingSettings(labelled=1, unlabelled=0)
+    samples = Samples([case], 1, (20, 20, 1), 1, 2, sampling, only(rotate=1, rotate_degrees=20), (), 0)
+    shares = [samples[number].inside.mean() for number in range(20)]
+    assert min(shares) > 0.75  # corners of a turned crop may lie beyond the border
+    assert np.mean(shares) > 0.9
 
 
 def test_a_quarter_turn_by_hand_is_rot90() -> None:

@@ -141,8 +141,18 @@ def draw(
     channels: int,
     spacing: tuple[float, float, float],
     mirror_axes: tuple[int, ...],
+    flat: tuple[int, ...] = (),
 ) -> Draw:
-    """Draw one sample's parameters. The generator moves on by what is switched on, nothing else."""
+    """Draw one sample's parameters. The generator moves on by what is switched on, nothing else.
+
+    Args:
+        generator: The sample's own.
+        settings: How often and how much.
+        channels: Of the image.
+        spacing: In mm.
+        mirror_axes: Axes along which it may be flipped.
+        flat: Axes of one voxel: nothing is turned out of the plane, where there is nothing to see.
+    """
 
     def happens(chance: float) -> bool:
         return chance > 0 and generator.random() < chance
@@ -172,7 +182,7 @@ def draw(
         )
     return Draw(
         flips=flips,
-        matrix=_matrix(angles, factor, spacing),
+        matrix=_matrix(_in_plane(angles, flat), factor, spacing),
         shift=each(settings.shift_range) if happens(settings.shift) else None,
         noise=noise,
         blur=blur,
@@ -184,6 +194,11 @@ def draw(
         # Last, so that the other draws are those of a run without it.
         dropped=tuple(channel for channel in range(channels) if happens(settings.channel_dropout or 0.0)),
     )
+
+
+def _in_plane(angles: NDArray[np.float64], flat: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the angles about the three axes without those that would turn a flat axis."""
+    return np.array([0.0 if any(axis != other for other in flat) else angle for axis, angle in enumerate(angles)])
 
 
 def _matrix(

@@ -135,7 +135,10 @@ class Samples:
         case = self.cases[index]
         generator = self._generator(number, 0)
         key = int(generator.integers(2**31))
-        drawn = augment.draw(generator, self.augmentation, len(case.background), case.spacing, self.mirror_axes)
+        flat = tuple(axis for axis, side in enumerate(case.shape) if side == 1)
+        drawn = augment.draw(
+            generator, self.augmentation, len(case.background), case.spacing, self.mirror_axes, flat
+        )
         box = augment.reach(drawn.matrix, self.crop)
         start = self._start(generator, index, box)
         labelled = index < self.labelled

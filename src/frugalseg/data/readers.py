@@ -90,14 +90,16 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
             f"a label map has one channel, this file has {header.channels}; export one map a case", path
         )
     voxels = _read(path)[1][..., 0]
-    if not np.isfinite(voxels).all():
-        raise DataError(
-            f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite; set them to 0 or "
-            "to the value that they should have",
-            path,
-        )
-    nearest = np.rint(voxels)
-    away = np.abs(voxels - nearest)
+    nearest, away = voxels, np.zeros(0)
+    if voxels.dtype.kind not in "iu":  # whole numbers need no rounding, which takes several times their memory
+        if not np.isfinite(voxels).all():
+            raise DataError(
+                f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite; set them to 0 or to the value "
+                "that they should have",
+                path,
+            )
+        nearest = np.rint(voxels)
+        away = np.abs(voxels - nearest)
     if (away > LABEL_TOLERANCE).any():
         value = float(voxels[away > LABEL_TOLERANCE].flat[0])
         raise DataError(

@@ -14,6 +14,7 @@ from frugalseg.data.readers import case_name, is_image, read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
+from frugalseg.files import hash_file, hash_value
 from frugalseg.geometry import TOLERANCE_MM
 from frugalseg.jobs.predict import RECORD, read_record
 from frugalseg.jobs.show import bar
@@ -147,6 +148,14 @@ def evaluate_case(
         raise DataError(f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)})", prediction)
     guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
     return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
+
+
+def truth_hash(data: Path) -> str:
+    """Return the hash of a data set's test labels, by which a table of scores is told from one of other labels."""
+    folder = test_labels(data)
+    if not folder.is_dir():
+        raise UserError("has no labels of its test cases (labelsTs) to score against", data)
+    return hash_value({case_name(path): hash_file(path) for path in sorted(folder.iterdir()) if is_image(path)})
 
 
 def find_data_set(truth: Path) -> Path | None:

@@ -20,8 +20,9 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     facts = {
         "format_version": 1, "method": "sscpcseg", "seed": 3, "transductive": False, "deterministic": False,
-        "checkpoint_rule": "the last checkpoint", "machine": {"frugalseg": "0.1", "processor": "Cray", "precision": "bf16"},
-        "data": {"folder": "d", "name": "Hearts", "licence": "CC0", "channels": ["T1", "T2"], "sha256": "ab", "cases": {}},
+        "checkpoint_rule": "the last checkpoint",
+        "machine": {"frugalseg": "0.1", "processor": "Cray", "precision": "bf16"},
+        "data": {"folder": "d", "name": "Hearts", "licence": "CC0", "channels": ["T1", "T2"], "sha256": "ab"},
         "spent": [{"from": 0, "to": 7, "seconds": 120.0, "peak_bytes": 1}],
     }  # fmt: skip
     write_json(folder / "run.json", seal(facts))

@@ -90,3 +90,12 @@ def test_what_differs_is_listed_and_unequal_labelled_crops_are_refused() -> None
     with pytest.raises(UserError, match=r"encdec: 4, sscpcseg: 2"):
         require_comparable(configs, "steps")
     require_comparable(configs, "time")
+
+
+def test_settings_for_all_and_for_one() -> None:
+    design = make_design(["sscpcseg"], ["3"], (0,), 20)
+    overrides = ["network.width=8", "sscpcseg:auxiliary.cpc.weight=0.1", "training.steps=7"]
+    assert design.settings_of("encdec", overrides) == ("network.width=8", "training.steps=7")
+    assert design.settings_of("sscpcseg", overrides)[1] == "auxiliary.cpc.weight=0.1"
+    with pytest.raises(UserError, match=r"--set: 'sscpcsg:a=1' is for 'sscpcsg', no .*Did you mean 'sscpcseg'"):
+        design.settings_of("encdec", ["sscpcsg:a=1"])

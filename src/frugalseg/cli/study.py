@@ -28,7 +28,8 @@ def study(
     ] = "encdec",
     ceiling: Annotated[bool, typer.Option(help="One run with all labels in every figure.")] = True,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting for all methods, e.g. network.width=8; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="A setting for all methods, or METHOD:setting for one; repeatable."),
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep runs and predictions, not only their scores.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Print runs, time and disk, and run nothing.")] = False,

@@ -64,6 +64,28 @@ class Design:
     ceiling: Cell | None
     primary: tuple[Comparison, ...]
 
+    def settings_of(self, method: str, overrides: Sequence[str]) -> tuple[str, ...]:
+        """Return the settings that hold for a method: "a.b=c" for all, "METHOD:a.b=c" for one alone.
+
+        Raises:
+            UserError: A setting is for a method that the study does not have.
+        """
+        chosen = []
+        for override in overrides:
+            name, colon, rest = override.partition("=")[0].partition(":")
+            if not colon:
+                chosen.append(override)
+                continue
+            if name not in self.recipes:
+                near = did_you_mean(name, self.recipes)
+                raise UserError(
+                    f"{override!r} is for {name!r}, no method of this study.{near} It has: {', '.join(self.recipes)}",
+                    "--set",
+                )
+            if name == method:
+                chosen.append(f"{rest}={override.partition('=')[2]}")
+        return tuple(chosen)
+
 
 def make_design(
     methods: Sequence[str],

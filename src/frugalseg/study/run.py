@@ -105,7 +105,7 @@ def settle(
 ) -> tuple[dict[str, Any], list[Task]]:
     """Decide everything before the first run, hold it to what the folder was begun with, and return the tasks."""
     manifest = study_data(data)
-    configs = {name: load_config(recipe, overrides) for name, recipe in design.recipes.items()}
+    configs = load_configs(design, overrides)
     facts: dict[str, Any] = {
         "format_version": STUDY_FORMAT,
         "frugalseg": __version__,
@@ -141,7 +141,11 @@ def settle(
         for case in manifest.labelled:
             if case.name in split.readable and case.name not in labels and case.label is not None:
                 labels[case.name] = hash_file(case.label)
-        settings = (*overrides, *length_settings(steps[cell.method]), f"training.precision={facts['precision']}")
+        settings = (
+            *design.settings_of(cell.method, overrides),
+            *length_settings(steps[cell.method]),
+            f"training.precision={facts['precision']}",
+        )
         config = load_config(design.recipes[cell.method], [*settings, f"training.seed={cell.seed}"])
         key = hash_value(
             {
@@ -156,6 +160,12 @@ def settle(
         recipe = design.recipes[cell.method]
         tasks.append(Task(folder, key, data, store, recipe, cell.labels, cell.seed, settings, keep))
     return facts, tasks
+
+
+def load_configs(design: Design, overrides: Sequence[str]) -> dict[str, Config]:
+    """Return the configuration of every method, without a length of its own."""
+    recipes = design.recipes.items()
+    return {name: load_config(recipe, design.settings_of(name, overrides)) for name, recipe in recipes}
 
 
 def study_data(data: Path) -> Manifest:
@@ -204,7 +214,9 @@ def step_costs(data: Path, design: Design, overrides: Sequence[str], store: Path
     first = design.cells[0]
     found = {}
     for name, recipe in design.recipes.items():
-        found[name] = measure_step(data, recipe, first.labels, first.seed, overrides, store)
+        found[name] = measure_step(
+            data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
+        )
         say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
     return found
 
@@ -213,7 +225,7 @@ def plan(
     data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None, keep: bool
 ) -> Estimate:
     """Return what a study would take, from a few timed steps of each method; nothing is written but the store."""
-    configs = {name: load_config(recipe, overrides) for name, recipe in design.recipes.items()}
+    configs = load_configs(design, overrides)
     require_comparable(configs, length.equal)
     manifest = study_data(data)
     costs = step_costs(data, design, overrides, store)

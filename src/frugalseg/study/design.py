@@ -79,7 +79,7 @@ class Design:
             if name not in self.recipes:
                 near = did_you_mean(name, self.recipes)
                 raise UserError(
-                    f"{override!r} is for {name!r}, no method of this study.{near} It has: {', '.join(self.recipes)}",
+                    f"{override!r} is for {name!r}, no method here.{near} There are: {', '.join(self.recipes)}",
                     "--set",
                 )
             if name == method:

@@ -24,7 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": GROUND | {"data", "networks", "objectives", "training", "inference"},
     "report": GROUND | {"data", "evaluation"},
     "jobs": GROUND | {"data", "networks", "objectives", "inference", "training", "config", "evaluation", "report"},
-    "cli": GROUND | {"data", "config", "evaluation", "jobs", "report"},
+    "study": GROUND | {"data", "config", "training", "evaluation", "jobs", "report"},
+    "cli": GROUND | {"data", "config", "evaluation", "jobs", "report", "study"},
 }
 OUTSIDE = {"lightning_fabric": {"training"}}
 

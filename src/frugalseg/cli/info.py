@@ -13,14 +13,26 @@ def info(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file against the hash that was written with it.")
     ] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print a model card (Markdown).")] = False,
+    scores: Annotated[
+        Path | None, typer.Option(help="With --card: folder of an evaluation, for the card's figures.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a run is: method, steps done, labels read, checkpoints, time, machine."""
     import json
 
+    from frugalseg.errors import UserError
     from frugalseg.jobs.info import info as job
     from frugalseg.jobs.info import render
 
+    if card:
+        from frugalseg.jobs.card import card as model_card
+
+        print(model_card(run, scores), end="")
+        return
+    if scores is not None:
+        raise UserError("gives a card its figures; add --card", "--scores")
     found = job(run, verify)
     print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else render(found))
     if not found.intact:

@@ -94,7 +94,8 @@ def read_label(path: Path, allowed: tuple[int, ...]) -> tuple[Grid, NDArray[np.i
     if voxels.dtype.kind not in "iu":  # whole numbers need no rounding, which takes several times their memory
         if not np.isfinite(voxels).all():
             raise DataError(
-                f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite; set them to 0 or to the value "
+                f"{int((~np.isfinite(voxels)).sum())} label voxels are NaN or infinite; set them to 0 "
+                "or to the value "
                 "that they should have",
                 path,
             )

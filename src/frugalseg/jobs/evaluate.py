@@ -18,6 +18,7 @@ from frugalseg.data.region_labels import expand_regions
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
+from frugalseg.files import hash_file, hash_value
 from frugalseg.geometry import TOLERANCE_MM
 from frugalseg.jobs.predict import RECORD, read_record
 from frugalseg.jobs.show import bar
@@ -168,6 +169,15 @@ def evaluate_case(
         )
     guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
     return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
+
+
+def truth_hash(data: Path | DataSource) -> str:
+    """Return the hash of a data set's test labels, by which a table of scores is told from one of other labels."""
+    source = DataSource.of(data)
+    labels = test_labels(source)
+    if not labels:
+        raise UserError("has no labels of its test cases (labelsTs) to score against", source.path)
+    return hash_value({name: hash_file(path) for name, path in labels.items()})
 
 
 def find_data_set(truth: Path, describe: Path | None = None) -> DataSource | None:

@@ -161,11 +161,14 @@ class Run:
     def with_length(self) -> Plan:
         """Return the plan with the number of steps that fit the minutes, from a timed warm-up."""
         minutes = self.config.training.minutes or DEFAULT_MINUTES
-        network = self.network()
-        seconds = warm_up(self.loop(network), self.batches(network, 0, 8, workers=0))
+        seconds = self.seconds_a_step(self.network())
         steps = max(1, int(minutes * 60 / seconds))
         plan = self.plan.because("steps", f"{minutes:g} minutes at {seconds:.3g} s a step (timed)", steps=steps)
         return Plan.from_json(self.processes.tell(plan.to_json()))
+
+    def seconds_a_step(self, network: MultiTaskNetwork) -> float:
+        """Return what a step takes, from a few that change the network: it must not be trained afterwards."""
+        return warm_up(self.loop(network), self.batches(network, 0, 8, workers=0))
 
     def batches(self, network: MultiTaskNetwork, first: int, stop: int, workers: int) -> Any:
         """Return the batches of steps `first` to `stop` - 1."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # commands that only draw a bar do not wait for what these need
@@ -13,6 +14,7 @@ if TYPE_CHECKING:  # commands that only draw a bar do not wait for what these ne
     from frugalseg.training.plan import Plan
 
 _muted = False
+_log: Path | None = None
 
 
 def mute() -> None:
@@ -23,13 +25,28 @@ def mute() -> None:
 
 def shown() -> bool:
     """Whether there is a terminal to draw bars on, and this process is to speak."""
-    return not _muted and sys.stderr.isatty()
+    return not _muted and _log is None and sys.stderr.isatty()
 
 
 def say(line: str) -> None:
-    """Print a line on standard error."""
-    if not _muted:
+    """Print a line on standard error, or into the log of the job that is one of many."""
+    if _log is not None:
+        with _log.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    elif not _muted:
         print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Let what a job says and draws go into a file instead, because it is one of many."""
+    global _log
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before, _log = _log, path
+    try:
+        yield
+    finally:
+        _log = before
 
 
 @contextmanager

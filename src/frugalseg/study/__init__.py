@@ -1,0 +1,1 @@
+"""Studies: methods, budgets and label sets in one table, with intervals that survive review."""

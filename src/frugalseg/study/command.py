@@ -1,0 +1,58 @@
+"""The study command: from what a person typed to a design, and from its end to what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frugalseg.errors import UserError
+from frugalseg.files import read_text
+from frugalseg.jobs.show import say
+from frugalseg.study.design import make_design, parse_seeds
+from frugalseg.study.run import Equal, Length, Mapper, plan, study, study_data
+
+
+def run_study(
+    data: Path,
+    out: Path | None,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    label_seeds: str,
+    steps: int | None,
+    minutes: float | None,
+    equal: Equal,
+    primary: Sequence[str],
+    floor: str | None,
+    ceiling: bool,
+    settings: Sequence[str],
+    keep: bool,
+    only_plan: bool,
+    ray: str | None,
+    store: Path | None,
+) -> int:
+    """Run a study, or print what it would take; return how many of its runs failed.
+
+    Raises:
+        UserError: Wrong input; nothing was run.
+    """
+    manifest = study_data(data)
+    available = len([case for case in manifest.labelled if case.name not in manifest.validation])
+    design = make_design(methods, labels, parse_seeds(label_seeds), available, floor, ceiling, primary)
+    length = Length(steps, minutes, equal)
+    if only_plan:
+        if (steps is None) == (minutes is None):
+            raise UserError("give --steps N or --minutes M, so that time can be told", "--steps")
+        print(plan(data, design, length, settings, store, keep).render())
+        return 0
+    if out is None:
+        raise UserError("is needed: the folder of the study", "--out")
+    mapper: Mapper | None = None
+    if ray is not None:
+        from frugalseg.study.on_ray import on_ray
+
+        mapper = on_ray(ray)
+    result = study(data, out, design, length, settings, store, keep, mapper)
+    if result.done:
+        print(read_text(out / "summary.md"))
+    say(f"{result.done} runs finished, {len(result.failed)} failed; {out / 'report.html'}")
+    return len(result.failed)

@@ -1,0 +1,73 @@
+"""What a study will take, from a few timed steps of each method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frugalseg.data.manifest import Manifest
+from frugalseg.study.design import Design
+
+_CHECKPOINTS = 2  # the last and the one before
+_ADAM = 3  # weights and two moments
+_PREDICTION_BYTES = 30_000  # a compressed label map, a little more on large images
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Seconds of one training step, and the bytes of the model's weights."""
+
+    seconds: float
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Hours of computing and bytes of disk, per method and in all; time to predict and evaluate is not in it."""
+
+    cells: int
+    steps: Mapping[str, int]
+    seconds: Mapping[str, float]
+    disk_bytes: int
+
+    @property
+    def hours(self) -> float:
+        """Hours of training in all, one run after another."""
+        return sum(self.seconds.values()) / 3600
+
+    def render(self) -> str:
+        """Return a table for people."""
+        lines = [f"{'method':<24}{'steps':>9}{'hours':>9}"]
+        lines += [f"{name:<24}{self.steps[name]:>9}{spent / 3600:>9.2f}" for name, spent in self.seconds.items()]
+        lines.append(
+            f"{self.cells} runs: {self.hours:.1f} hours of training one after another (predicting and scoring come "
+            f"on top), about {self.disk_bytes / 2**30:.2f} GiB of disk"
+        )
+        return "\n".join(lines)
+
+
+def estimate(
+    design: Design, costs: Mapping[str, StepCost], steps: Mapping[str, int], manifest: Manifest, keep: bool
+) -> Estimate:
+    """Return what the design's cells take."""
+    seconds = dict.fromkeys(costs, 0.0)
+    disk = 0
+    for cell in design.cells:
+        seconds[cell.method] += steps[cell.method] * costs[cell.method].seconds
+        if keep:
+            disk += _CHECKPOINTS * (1 + _ADAM) * costs[cell.method].weight_bytes
+            disk += len(manifest.test) * _PREDICTION_BYTES
+    return Estimate(len(design.cells), dict(steps), seconds, disk)
+
+
+def measure_step(
+    data: Path, recipe: str | Path, labels: int, seed: int, overrides: Sequence[str], store: Path | None
+) -> StepCost:
+    """Time a few training steps of a method on the data, after a warm-up. Nothing is written but prepared cases."""
+    from frugalseg.jobs.measure import undertaken
+
+    run = undertaken(data, recipe, labels, seed, overrides, store)
+    network = run.network()
+    size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    return StepCost(run.seconds_a_step(network), size)

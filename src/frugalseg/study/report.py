@@ -1,0 +1,138 @@
+"""What a study leaves: summary.json, figures as files, and report.html, one page that needs nothing else."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from frugalseg import __version__
+from frugalseg.evaluation.summary import RULE
+from frugalseg.files import write_atomic, write_json, write_text
+from frugalseg.report.pictures import data_uri
+from frugalseg.study.design import Design
+from frugalseg.study.figures import draw_curves, draw_pairs, draw_scatter
+from frugalseg.study.summary import MEASURES, Point, StudySummary, summarise
+from frugalseg.study.table import read_cells
+
+FORMAT_VERSION = 1
+CHECKPOINT_RULE = "the last checkpoint of every run; no label beyond the budget was read, and none of a test case"
+
+
+def write_study_report(
+    folder: Path, design: Design, facts: Mapping[str, Any], failed: Sequence[tuple[str, str]]
+) -> StudySummary:
+    """Write STUDY/summary.json, STUDY/figures and STUDY/report.html from STUDY/cells.csv.
+
+    Args:
+        folder: The study's folder.
+        design: Its design.
+        facts: What study.json holds.
+        failed: Name and error of the cells that failed.
+
+    Raises:
+        DataError: A file cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    rows = read_cells(folder / "cells.csv")
+    summary = summarise(rows, design)
+    write_json(folder / "summary.json", {"format_version": FORMAT_VERSION, **summary.to_json()})
+    figures = {f"{measure}_by_labels": draw_curves(summary, design, measure) for measure in ("dice", "hd95_mm")}
+    figures |= {"paired": draw_pairs(summary, design)}
+    figures |= {f"cases_{labels}_labels": draw_scatter(rows, design, labels) for labels in design.budgets}
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    for name, figure in drawn.items():
+        write_atomic(folder / "figures" / f"{name}.png", partial(_save, figure))
+    environment = Environment(loader=PackageLoader("frugalseg", "study"), autoescape=True)
+    cells = {(row["method"], row["labels"], row["seed"]) for row in rows}
+    page = environment.get_template("template.html").render(
+        version=__version__,
+        date=datetime.date.today().isoformat(),
+        facts=facts,
+        design=design,
+        done=len(cells),
+        failed=failed,
+        tables=[(title, score_table(summary, design, measure)) for measure, title in MEASURES.items()],
+        structures=[(name, score_table(summary, design, "dice", name)) for name in summary.structures],
+        summary=summary,
+        labels_word=labels_word,
+        figures={name: data_uri(figure) for name, figure in drawn.items()},
+        rule=RULE,
+        checkpoint_rule=CHECKPOINT_RULE,
+        footnotes=sorted({interval.how for point in summary.points for interval in point.intervals}),
+    )
+    write_text(folder / "report.html", page)
+    write_text(folder / "summary.md", markdown(summary, design))
+    return summary
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path)
+
+
+def score_table(
+    summary: StudySummary, design: Design, measure: str, structure: str | None = None
+) -> list[tuple[str, list[str]]]:
+    """Return the rows of a table: a method, and a cell of text for every budget."""
+    digits = 2 if measure == "hd95_mm" else 3
+    rows = []
+    for name in design.recipes:
+        points = [summary.point(name, labels, measure, structure) for labels in design.budgets]
+        rows.append((name, [describe(point, digits) for point in points]))
+    top = design.ceiling
+    if top is not None and top.labels not in design.budgets:
+        point = summary.point(top.method, top.labels, measure, structure)
+        if point is not None:
+            rows.append((f"ceiling: {top.method}, all {top.labels} labels", [describe(point, digits)]))
+    return rows
+
+
+def describe(point: Point | None, digits: int) -> str:
+    """Say a point: mean, spread over label sets, and its first interval."""
+    if point is None:
+        return "-"
+    spread = "" if point.spread is None else f" ± {point.spread:.{digits}f}"
+    interval = point.intervals[0]
+    return f"{point.mean:.{digits}f}{spread} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def markdown(summary: StudySummary, design: Design) -> str:
+    """Return the tables as Markdown, for a README or a paper's supplement."""
+    lines: list[str] = []
+    for measure, title in MEASURES.items():
+        lines += [f"### {title}", "", "| method | " + " | ".join(labels_word(n) for n in design.budgets) + " |",
+                  "|---" * (len(design.budgets) + 1) + "|"]  # fmt: skip
+        for name, cells in score_table(summary, design, measure):
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["Mean ± standard deviation over label sets [95 % interval].", ""]
+    if summary.comparisons:
+        lines += [
+            "| comparison of Dice | labels | difference [95 % interval] | d_z | p | p (Holm) | |",
+            "|---" * 7 + "|",
+        ]
+    for one in summary.comparisons:
+        result = one.result
+        lines.append(
+            f"| {one.first} - {one.second} | {one.labels} | {result.difference:+.3f} [{result.interval.low:+.3f}, "
+            f"{result.interval.high:+.3f}] | {number(result.effect, '.2f')} | {number(result.p, '.3g')} | "
+            f"{number(one.adjusted, '.3g')} | {one.verdict} |"
+        )
+    if summary.worth:
+        lines += ["", "| labels are worth | of the other method |", "|---|---|"]
+    for worth in summary.worth:
+        lines.append(f"| {worth.method} at {worth.labels} | {worth.other} at {worth.equivalence.describe()} |")
+    return "\n".join(lines) + "\n"
+
+
+def labels_word(count: int) -> str:
+    """Return "1 label", "6 labels"."""
+    return f"{count} label{'' if count == 1 else 's'}"
+
+
+def number(value: float | None, form: str) -> str:
+    """Return a number, or nothing where there is none."""
+    return "" if value is None else format(value, form)

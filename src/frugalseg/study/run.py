@@ -1,0 +1,308 @@
+"""A study from end to end: the design, its cells one after another or on Ray, the table, figures and page.
+
+The same command again goes on: finished cells are not run again, a failed one is tried again, one under way goes on
+from its checkpoint. What a study was begun with stands in STUDY/study.json and is held to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from frugalseg import __version__
+from frugalseg.config import Config, load_config
+from frugalseg.data.budget import make_split
+from frugalseg.data.manifest import Manifest, read_manifest, require_files
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import hash_file, hash_value, write_json
+from frugalseg.formats import read_sealed, seal
+from frugalseg.jobs.evaluate import truth_hash
+from frugalseg.jobs.show import bar, say
+from frugalseg.study.cell import Outcome, Task, run_cell
+from frugalseg.study.design import Design, require_comparable
+from frugalseg.study.estimate import Estimate, StepCost, estimate, measure_step
+from frugalseg.study.table import write_cells
+from frugalseg.training.lock import FolderLock
+
+STUDY, STUDY_FORMAT = "study.json", 1
+LOCK = ".lock"
+Equal = Literal["steps", "time"]
+Mapper = Callable[[Sequence[Task], Callable[[Outcome], None]], None]
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long every run trains: `steps`, or what fits into `minutes`, measured once before the first run."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    equal: Equal = "steps"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Where a study is, and how its cells ended."""
+
+    folder: Path
+    done: int
+    failed: tuple[tuple[str, str], ...]
+
+
+def study(
+    data: Path,
+    out: Path,
+    design: Design,
+    length: Length,
+    overrides: Sequence[str] = (),
+    store: Path | None = None,
+    keep: bool = True,
+    mapper: Mapper | None = None,
+) -> StudyResult:
+    """Run what is not finished of a study, and write its table, summary, figures and page.
+
+    Args:
+        data: A data set with labelled test cases, or without them a study of `train --folds`' kind is needed.
+        out: The study's folder: new, or one that the same command began.
+        design: Its cells.
+        length: How long each run trains.
+        overrides: Settings for all methods.
+        store: Where prepared cases are kept.
+        keep: Keep runs and predictions, or only their scores.
+        mapper: What runs the tasks; by default this process, one after another.
+
+    Raises:
+        UserError: The study cannot be run as it is designed, or the folder belongs to another one.
+    """
+    with ExitStack() as held:
+        held.enter_context(FolderLock(out))
+        facts, tasks = settle(data, out, design, length, overrides, store, keep)
+        outcomes = run_all(tasks, mapper or one_after_another)
+    failed = tuple((item.folder.name, item.error) for item in outcomes if item.error is not None)
+    done = [item.folder for item in outcomes if item.error is None]
+    write_cells(out / "cells.csv", [(cell, out / "cells" / cell.name) for cell in design.cells
+                                    if out / "cells" / cell.name in done])  # fmt: skip
+    if done:
+        from frugalseg.study.report import write_study_report
+
+        write_study_report(out, design, facts, failed)
+    for name, error in failed:
+        say(f"{name}: failed: {error}")
+    return StudyResult(out, len(done), failed)
+
+
+def settle(
+    data: Path,
+    out: Path,
+    design: Design,
+    length: Length,
+    overrides: Sequence[str],
+    store: Path | None,
+    keep: bool,
+) -> tuple[dict[str, Any], list[Task]]:
+    """Decide everything before the first run, hold it to what the folder was begun with, and return the tasks."""
+    manifest = study_data(data)
+    configs = load_configs(design, overrides)
+    facts: dict[str, Any] = {
+        "format_version": STUDY_FORMAT,
+        "frugalseg": __version__,
+        "data": {"folder": str(data.resolve()), "name": manifest.name, "licence": manifest.licence,
+                 "test_cases": len(manifest.test), "test_sha256": truth_hash(data)},
+        "methods": list(design.methods),
+        "budgets": list(design.budgets),
+        "seeds": list(design.seeds),
+        "floor": design.floor,
+        "ceiling": None if design.ceiling is None else design.ceiling.name,
+        "primary": [[one.first, one.second, one.labels] for one in design.primary],
+        "equal": length.equal,
+        "asked": {"steps": length.steps, "minutes": length.minutes},
+        "overrides": list(overrides),
+        "precision": precision_of(configs),
+        "differences": require_comparable(configs, length.equal),
+        "label_sets": {str(seed): list(make_split(manifest, max(design.budgets), seed).labelled)
+                       for seed in design.seeds},
+    }  # fmt: skip
+    before = read_sealed(out / STUDY, STUDY_FORMAT) if (out / STUDY).exists() else None
+    if before is not None:
+        require_same(facts, before, out)
+        steps = {name: int(count) for name, count in before["steps"].items()}
+    else:
+        steps = steps_of(data, design, length, overrides, store)
+        write_json(out / STUDY, seal({**facts, "steps": steps}))
+    facts["steps"] = steps
+    images = {case.name: [hash_file(file) for file in case.images] for case in (*manifest.training, *manifest.test)}
+    labels: dict[str, str] = {}
+    tasks = []
+    for cell in design.cells:
+        split = make_split(manifest, cell.labels, cell.seed)
+        for case in manifest.labelled:
+            if case.name in split.readable and case.name not in labels and case.label is not None:
+                labels[case.name] = hash_file(case.label)
+        settings = (
+            *design.settings_of(cell.method, overrides),
+            *length_settings(steps[cell.method]),
+            f"training.precision={facts['precision']}",
+        )
+        config = load_config(design.recipes[cell.method], [*settings, f"training.seed={cell.seed}"])
+        key = hash_value(
+            {
+                "version": __version__,
+                "config": config.model_dump(mode="json"),
+                "images": images,
+                "labels": {name: labels[name] for name in split.labelled},
+                "truth": facts["data"]["test_sha256"],
+            }
+        )
+        folder = out / "cells" / cell.name
+        recipe = design.recipes[cell.method]
+        tasks.append(Task(folder, key, data, store, recipe, cell.labels, cell.seed, settings, keep))
+    return facts, tasks
+
+
+def load_configs(design: Design, overrides: Sequence[str]) -> dict[str, Config]:
+    """Return the configuration of every method, without a length of its own."""
+    recipes = design.recipes.items()
+    return {name: load_config(recipe, design.settings_of(name, overrides)) for name, recipe in recipes}
+
+
+def study_data(data: Path) -> Manifest:
+    """Return the data set, which must have labelled training cases and test cases.
+
+    Raises:
+        DataError: It has no test cases to score on, or files are missing.
+    """
+    manifest = read_manifest(data)
+    require_files(manifest)
+    if not manifest.test:
+        raise DataError(
+            'lists no test cases, which a study scores on; hold some labelled cases out as "test" (their labels in '
+            "labelsTs), or use train --folds for a number without a test set",
+            data,
+        )
+    return manifest
+
+
+def steps_of(
+    data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None
+) -> dict[str, int]:
+    """Return each method's number of steps: the one asked for, or what fits into the minutes.
+
+    At equal steps the minutes are those of the slowest method; at equal time each method takes what it can.
+
+    Raises:
+        UserError: Neither steps nor minutes were given, or both.
+    """
+    if (length.steps is None) == (length.minutes is None):
+        raise UserError(
+            "give --steps N, or --minutes M (of the slowest method; of each one with --equal time)", "--steps"
+        )
+    if length.steps is not None:
+        if length.equal == "time":
+            raise UserError("--equal time needs --minutes, not --steps", "--equal")
+        return dict.fromkeys(design.recipes, length.steps)
+    assert length.minutes is not None
+    costs = step_costs(data, design, overrides, store)
+    steps = {name: max(1, int(length.minutes * 60 / cost.seconds)) for name, cost in costs.items()}
+    return steps if length.equal == "time" else dict.fromkeys(steps, min(steps.values()))
+
+
+def step_costs(data: Path, design: Design, overrides: Sequence[str], store: Path | None) -> dict[str, StepCost]:
+    """Return the measured cost of a step of every method, at the smallest budget."""
+    first = design.cells[0]
+    found = {}
+    for name, recipe in design.recipes.items():
+        found[name] = measure_step(
+            data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
+        )
+        say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
+    return found
+
+
+def plan(
+    data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None, keep: bool
+) -> Estimate:
+    """Return what a study would take, from a few timed steps of each method; nothing is written but the store."""
+    configs = load_configs(design, overrides)
+    require_comparable(configs, length.equal)
+    manifest = study_data(data)
+    costs = step_costs(data, design, overrides, store)
+    if length.steps is not None:
+        steps = dict.fromkeys(costs, length.steps)
+    else:
+        steps = {name: max(1, int((length.minutes or 0) * 60 / cost.seconds)) for name, cost in costs.items()}
+        if length.equal == "steps":
+            steps = dict.fromkeys(steps, min(steps.values()))
+    return estimate(design, costs, steps, manifest, keep)
+
+
+def run_all(tasks: Sequence[Task], mapper: Mapper) -> list[Outcome]:
+    """Run the tasks, telling each one's end; return the outcomes in the order of the tasks."""
+    found: dict[Path, Outcome] = {}
+    begun = time.monotonic()
+    with bar("cells", len(tasks)) as advance:
+
+        def ended(outcome: Outcome) -> None:
+            found[outcome.folder] = outcome
+            advance()
+            if not outcome.new:
+                return
+            score = f"Dice {outcome.dice:.3f}" if outcome.dice is not None else (outcome.error or "no score")
+            say(
+                f"[{len(found)}/{len(tasks)}] {outcome.folder.name}: {score}, {outcome.seconds / 60:.1f} min "
+                f"({(time.monotonic() - begun) / 60:.1f} in all)"
+            )
+
+        mapper(tasks, ended)
+    return [found[task.folder] for task in tasks]
+
+
+def one_after_another(tasks: Sequence[Task], ended: Callable[[Outcome], None]) -> None:
+    """Run the tasks in this process."""
+    for task in tasks:
+        ended(run_cell(task))
+
+
+def length_settings(steps: int) -> tuple[str, ...]:
+    """Return the settings that give a run this many steps, whatever length its recipe has."""
+    free = ("training.epochs=null", "training.schedule_unit=step", "training.minutes=null")
+    return (*free, f"training.steps={steps}")
+
+
+def precision_of(configs: dict[str, Config]) -> str:
+    """Return the one precision of all runs.
+
+    Raises:
+        UserError: Two recipes fix different ones.
+    """
+    from frugalseg.training.plan import choose_device, choose_precision
+
+    chosen = {}
+    for name, config in configs.items():
+        device = choose_device(config.training.device)[0]
+        chosen[name] = choose_precision(config.training.precision, device)[0]
+    if len(set(chosen.values())) > 1:
+        told = ", ".join(f"{name}: {value}" for name, value in chosen.items())
+        raise UserError(f"differs between the methods ({told}); set one for all with --set", "training.precision")
+    return next(iter(chosen.values()))
+
+
+def require_same(facts: dict[str, Any], before: dict[str, Any], out: Path) -> None:
+    """Refuse to go on with a study that was begun otherwise. More label sets, budgets or methods may be added.
+
+    Raises:
+        UserError: Names what differs.
+    """
+    free = {"methods", "budgets", "seeds", "ceiling", "differences", "label_sets", "frugalseg"}
+    for key, value in facts.items():
+        if key not in free and before.get(key) != value:
+            raise UserError(
+                f"was begun with {key} {before.get(key)!r}, now it is {value!r}; repeat its command, or choose "
+                "another --out",
+                out,
+            )
+    missing = sorted(set(facts["methods"]) - set(before["steps"]))
+    if missing:
+        raise UserError(f"was begun without the method {missing[0]!r}; choose another --out for other methods", out)

@@ -1,0 +1,68 @@
+"""Label equivalence against hand-worked curves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from frugalseg.errors import DataError
+from frugalseg.study.equivalence import crossing, increasing, label_equivalence
+
+
+def flat(value: float, sets: int = 8, cases: int = 20, noise: float = 0.0) -> np.ndarray:
+    generator = np.random.default_rng(round(1000 * value))
+    return value + noise * generator.normal(size=(sets, cases))
+
+
+def test_half_way_between_6_and_12_on_the_log_axis() -> None:
+    found = label_equivalence(flat(0.85), {3: flat(0.7), 6: flat(0.8), 12: flat(0.9)})
+    assert found.labels == pytest.approx(6 * 2**0.5)
+    assert (found.low, found.high) == pytest.approx((found.labels, found.labels))
+    assert found.describe() == "8.49 (8.49 to 8.49)"
+
+
+def test_a_method_is_worth_its_own_labels() -> None:
+    curve = {3: flat(0.7, noise=0.01), 6: flat(0.8, noise=0.01), 12: flat(0.9, noise=0.01)}
+    found = label_equivalence(curve[6], curve)
+    assert found.labels == pytest.approx(6)
+    assert found.low <= 6 <= found.high
+
+
+def test_smaller_is_better_for_distances() -> None:
+    found = label_equivalence(flat(1.5), {3: flat(3.0), 6: flat(2.0), 12: flat(1.0)}, larger_is_better=False)
+    assert found.labels == pytest.approx(6 * 2**0.5)
+
+
+def test_beyond_the_curve() -> None:
+    curve = {3: flat(0.7), 6: flat(0.8)}
+    above, below = label_equivalence(flat(0.9), curve), label_equivalence(flat(0.6), curve)
+    assert above.labels == above.high == math.inf
+    assert above.describe() == "more than 6 (from over 6)"
+    assert (below.labels, below.high) == (0, 0)
+    assert below.describe() == "fewer than 3 (up to under 3)"
+
+
+def test_noise_widens_the_interval() -> None:
+    curve = {3: flat(0.7, noise=0.05), 6: flat(0.8, noise=0.05), 12: flat(0.9, noise=0.05)}
+    found = label_equivalence(flat(0.85, noise=0.05), curve)
+    assert 6 < found.low < found.labels < found.high < 12
+
+
+def test_pool_adjacent_violators_by_hand() -> None:
+    assert increasing([1, 3, 2, 4]) == [1, 2.5, 2.5, 4]
+    assert increasing([3, 2, 1]) == [2, 2, 2]
+    assert increasing([1, 2, 3]) == [1, 2, 3]
+
+
+def test_a_flat_stretch_gives_the_fewest_labels() -> None:
+    assert crossing([3, 6, 12], [0.7, 0.8, 0.8], 0.8) == pytest.approx(6)
+    assert crossing([3, 6, 12], [0.7, 0.7, 0.8], 0.7) == pytest.approx(3)
+
+
+def test_what_is_needed() -> None:
+    with pytest.raises(DataError, match="two budgets"):
+        label_equivalence(flat(0.8), {3: flat(0.7)})
+    with pytest.raises(DataError, match="same label sets"):
+        label_equivalence(flat(0.8), {3: flat(0.7), 6: flat(0.8, sets=7)})

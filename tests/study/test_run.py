@@ -1,0 +1,172 @@
+"""A whole small study: its files, going on after a kill, and what is held to what it was begun with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frugalseg.errors import DataError, UserError
+from frugalseg.study.cell import CASES, CELL
+from frugalseg.study.run import Length, settle, steps_of, study
+from tests.study.micro import LENGTH, OVERRIDES, micro_data, micro_design, micro_study
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.study.micro import micro_study
+micro_study(*map(Path, sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return micro_data(tmp_path_factory.mktemp("data") / "phantoms")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "study"
+    result = micro_study(data, out, store)
+    assert (result.done, result.failed) == (9, ())
+    return out
+
+
+def test_the_table_has_every_cell_case_and_structure(finished: Path) -> None:
+    with (finished / "cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9 * 2 * 4
+    keys = [(row["method"], row["labels"], row["seed"], row["case"], row["structure"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert {(row["method"], row["labels"]) for row in rows if row["labels"] == "4"} == {("cpcseg", "4")}
+
+
+def test_the_same_cases_were_labelled_for_every_method_and_budgets_nest(finished: Path) -> None:
+    def labelled(name: str) -> list[str]:
+        names: list[str] = json.loads((finished / "cells" / name / "run" / "split.json").read_text())["labelled"]
+        return names
+
+    for seed in (0, 1):
+        assert labelled(f"cpcseg-2-{seed}") == labelled(f"sscpcseg-2-{seed}")
+        assert labelled(f"cpcseg-1-{seed}") == labelled(f"cpcseg-2-{seed}")[:1]
+
+
+def test_summary_and_page(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    declared = [one for one in summary["comparisons"] if one["primary"]]
+    assert [(one["first"], one["second"], one["labels"]) for one in declared] == [("sscpcseg", "cpcseg", 2)]
+    assert declared[0]["adjusted"] == pytest.approx(declared[0]["result"]["p"])
+    page = (finished / "report.html").read_text()
+    for words in ("9 of 9 runs", "ceiling: cpcseg, all 4 labels", "not a medical device", "exploratory"):
+        assert words in page
+    assert 'src="http' not in page
+    assert sorted(path.name for path in (finished / "figures").iterdir()) == [
+        "cases_1_labels.png", "cases_2_labels.png", "dice_by_labels.png", "hd95_mm_by_labels.png", "paired.png",
+    ]  # fmt: skip
+
+
+def test_again_runs_nothing_and_scores_alone_are_enough(
+    finished: Path, data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (finished / "cells").iterdir():
+        (tmp_path / "study" / "cells" / path.name).mkdir(parents=True)
+        for name in (CELL, CASES):
+            shutil.copy(path / name, tmp_path / "study" / "cells" / path.name)
+    monkeypatch.setattr("frugalseg.study.cell._run", lambda task: pytest.fail("a finished cell was run again"))
+    result = micro_study(data, tmp_path / "study", store)
+    assert result.done == 9
+    assert (tmp_path / "study" / "cells.csv").read_bytes() == (finished / "cells.csv").read_bytes()
+
+
+def test_killed_in_the_middle_it_ends_with_the_same_table(
+    finished: Path, data: Path, store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, data, out, store], stderr=subprocess.DEVNULL)
+    begun = time.monotonic()
+    while not (out / "cells" / "cpcseg-1-0" / "run" / "run.json").exists():  # the second cell is under way
+        assert time.monotonic() - begun < 120
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (out / "cells" / "sscpcseg-1-0" / CELL).exists()
+    assert not (out / "cells" / "cpcseg-2-1").exists()
+    micro_study(data, out, store)
+    assert (out / "cells.csv").read_bytes() == (finished / "cells.csv").read_bytes()
+
+
+def test_a_failed_cell_says_why_stops_no_other_and_is_tried_again(
+    data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugalseg.jobs import train as training
+
+    original = training.train
+
+    def fails(*arguments: object, **named: object) -> object:
+        if named["method"] == "cpcseg":
+            raise RuntimeError("no such luck")
+        return original(*arguments, **named)  # type: ignore[arg-type]
+
+    design = micro_design((0,))
+    design = replace(design, cells=design.cells[:2])
+    with monkeypatch.context() as patched:
+        patched.setattr("frugalseg.jobs.train.train", fails)
+        result = micro_study(data, tmp_path / "study", store, design)
+    assert result.done == 1
+    ((name, error),) = result.failed
+    assert name == "cpcseg-1-0"
+    assert error.startswith("RuntimeError: no such luck (test_run.py:")
+    assert "no such luck" in (tmp_path / "study" / "report.html").read_text()
+    assert micro_study(data, tmp_path / "study", store, design).failed == ()
+
+
+def test_other_data_or_settings_are_not_taken_for_the_same_study(
+    finished: Path, data: Path, store: Path, tmp_path: Path
+) -> None:
+    design = micro_design()
+    with pytest.raises(UserError, match=r"was begun with overrides .*; repeat its command"):
+        study(data, finished, design, LENGTH, [*OVERRIDES, "training.learning_rate=0.1"], store)
+    with pytest.raises(UserError, match=r"was begun with asked \{'steps': 3, 'minutes': None\}, now it is"):
+        study(data, finished, design, Length(steps=4), OVERRIDES, store)
+    out = tmp_path / "study"
+    (out / "cells" / "sscpcseg-1-0").mkdir(parents=True)
+    for name in (CELL, CASES):
+        shutil.copy(finished / "cells" / "sscpcseg-1-0" / name, out / "cells" / "sscpcseg-1-0")
+    single = replace(design, cells=design.cells[:1])
+    with pytest.raises(DataError, match=r"sscpcseg-1-0: was made with other settings, data or version"):
+        study(data, out, single, LENGTH, [*OVERRIDES, "training.learning_rate=0.1"], store)
+    (out / "cells" / "sscpcseg-1-0" / CASES).write_text("case\n")
+    shutil.rmtree(tmp_path / "study2", ignore_errors=True)
+    shutil.copytree(out / "cells", tmp_path / "study2" / "cells")
+    with pytest.raises(DataError, match=r"cases.csv is not as it was written"):
+        study(data, tmp_path / "study2", single, LENGTH, OVERRIDES, store)
+
+
+def test_minutes_become_steps_once(data: Path, store: Path, tmp_path: Path) -> None:
+    design = micro_design((0,))
+    equal = steps_of(data, design, Length(minutes=0.05), OVERRIDES, store)
+    assert len(set(equal.values())) == 1
+    own = steps_of(data, design, Length(minutes=0.05, equal="time"), OVERRIDES, store)
+    assert own["cpcseg"] > own["sscpcseg"]  # half as many crops a step
+    for wrong in (Length(), Length(steps=3, minutes=1.0), Length(steps=3, equal="time")):
+        with pytest.raises(UserError, match=r"--steps|--equal"):
+            steps_of(data, design, wrong, OVERRIDES, store)
+    facts, tasks = settle(data, tmp_path / "study", design, Length(minutes=0.05), OVERRIDES, store, True)
+    again, repeated = settle(data, tmp_path / "study", design, Length(minutes=0.05), OVERRIDES, store, True)
+    assert facts["steps"] == again["steps"]
+    assert [task.key for task in tasks] == [task.key for task in repeated]

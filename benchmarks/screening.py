@@ -7,7 +7,7 @@ not touched. Recipes `hippocampus-*`: two labelled crops a step each, the semi-s
     .venv/bin/python -m benchmarks.screening ../shared/data/Task04_Hippocampus WORK
 
 One run after another, or --jobs at a time with their share of the cores. A run that is done is not run again. Writes
-benchmarks/results/screening/: runs.json, cells.csv, README.md.
+benchmarks/results/screening/: runs.json, cells.csv; prints the tables.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (RESULTS / "tables.md").write_text(table(cells, rows) + "\n")
+    print(table(cells, rows))
 
 
 if __name__ == "__main__":

@@ -250,7 +250,7 @@ def test_only_evaluate_asks_where_the_test_labels_are() -> None:
         if "test_label" in path.read_text() or "labelsTs" in path.read_text()
     }
     # demo scores a threshold on data that it made itself; phantom and split write them; a CSV's are in its rows;
-    # mend_set links the files into its copy and opens none.
+    # study hashes them to tell tables of other labels; mend_set links the files into its copy and opens none.
     assert users == {
         "data/layouts/table.py",
         "data/lock.py",
@@ -260,6 +260,7 @@ def test_only_evaluate_asks_where_the_test_labels_are() -> None:
         "jobs/demo.py",
         "jobs/evaluate.py",
         "jobs/split.py",
+        "study/run.py",
     }
     askers = {path.name for path in source.rglob("*.py") if "test_label_paths" in path.read_text()}
     assert askers == {"table.py", "lock.py", "manifest.py"}

@@ -32,7 +32,7 @@ def test_refused(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, object], str]] = [
         ({"training": [{"image": "../x.nii.gz"}]}, "leaves the data folder"),
         ({"training": [*good, good[0]]}, "appears twice"),
-        ({"training": [3]}, "needs an"),
+        ({"training": [3]}, 'has no "image"'),
         ({"test": [good[0]["image"]]}, "both a training and a test case"),
         ({"labels": {"0": "background"}}, "no structure"),
         ({"labels": {"1": "a", "2": "b"}}, "0 \\(background\\)"),

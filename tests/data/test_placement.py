@@ -118,7 +118,7 @@ def test_a_ball_comes_back_to_where_it_was(
     back = placement.restore(found)
     assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) >= 0.85
     shift = np.argwhere(back).mean(axis=0) - np.argwhere(mask).mean(axis=0)
-    assert np.abs(shift).max() < 0.25  # not by half a voxel
+    assert np.abs(shift).max() < 0.4  # of the 2 mm that a voxel has at most: not by half a voxel
 
 
 def test_a_target_spacing_of_another_unit_is_refused() -> None:

@@ -82,7 +82,7 @@ def test_two_processes_from_the_command_line_are_one(places: Places, tmp_path: P
     assert said.count("trained 2 steps") == 1, said
     assert said.count("store: ") == 1, said
     assert "Warning" not in said
-    assert len(said.splitlines()) == 4, said
+    assert len(said.splitlines()) == 6, said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the child in /proc")

@@ -118,7 +118,11 @@ def parse_yaml(text: str, where: str | Path) -> Any:
             if depth > MAX_DEPTH:
                 line = event.start_mark.line + 1 if event.start_mark is not None else "?"
                 raise ConfigError(f"is nested too deeply (in line {line}), {MAX_DEPTH} levels are the most", where)
-        return yaml.load(text, Loader=_OnceLoader)  # noqa: S506 - it is the safe loader, with one more rule
+        loader = _OnceLoader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark is not None else ""

@@ -1,8 +1,8 @@
 """Where a file says that its voxels lie: whether it contradicts itself, and whether two files agree.
 
 NIfTI has two transforms, sform and qform; nibabel, and so this program, takes the sform if it is set, other
-programs take the qform. Its lengths are read as millimetres, whatever the header's unit. Oblique images are fine,
-sheared ones are not: along a sheared axis distances are not what the spacing says.
+programs take the qform. Its lengths are in the header's unit, metres and micrometres converted. Oblique images are
+fine, sheared ones are not: along a sheared axis distances are not what the spacing says.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from frugalseg.data.check_report import MEND, Remark
 from frugalseg.data.prepare import describe_difference
+from frugalseg.data.readers import unit_mm
 from frugalseg.geometry import TOLERANCE_MM, Grid
 
 MEND_LIMIT_MM = 0.1
@@ -71,10 +72,13 @@ def contradiction(header: Any, grid: Grid) -> float:
     if int(header["sform_code"]) <= 0:
         return 0.0
     if int(header["qform_code"]) <= 0:
-        apart = (np.array(header.get_zooms()[:3], np.float64) - grid.spacing) * (np.array(grid.shape) - 1)
+        apart = (unit_mm(header) * np.array(header.get_zooms()[:3], np.float64) - grid.spacing) * (
+            np.array(grid.shape) - 1
+        )
         return float(np.linalg.norm(apart))
     try:
-        return grid.difference(Grid(grid.shape, header.get_qform()))
+        scale = unit_mm(header)
+        return grid.difference(Grid(grid.shape, np.diag([scale, scale, scale, 1.0]) @ header.get_qform()))
     except (ValueError, HeaderDataError):
         return float("inf")
 
@@ -112,17 +116,13 @@ def _transforms(header: Any, grid: Grid) -> list[Remark]:
 
 
 def _unit(header: Any, grid: Grid) -> list[Remark]:
-    try:
-        unit = header.get_xyzt_units()[0]
-    except KeyError:
-        unit = "unknown"
-    if unit not in ("meter", "micron"):
+    unit = {1e3: "metres", 1e-3: "micrometres"}.get(unit_mm(header))
+    if unit is None:
         return []
     sides = " x ".join(f"{side:.4g}" for side in grid.spacing)
-    found = f"its header says that lengths are in {unit}; its voxels of {sides} are taken for mm"
-    return [
-        Remark("warning", "unit", found, "every distance and volume is wrong by 1000", "write it in millimetres")
-    ]
+    found = f"its header says that lengths are in {unit}; its voxels are taken for {sides} mm"
+    harm = "programs that do not look at the unit are wrong by 1000"
+    return [Remark("note", "unit", found, harm, "make sure that this is so, or write it in millimetres")]
 
 
 def channel_remarks(files: Sequence[Path], grids: Sequence[Grid]) -> list[tuple[Path, Remark]]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frugalseg.data.check_geometry import NOISE_MM, contradiction
+from frugalseg.data.readers import unit_mm
 from frugalseg.errors import DataError
 from frugalseg.files import write_atomic
 from frugalseg.geometry import Grid
@@ -66,7 +67,7 @@ def harmonise(path: Path, grid: Grid) -> None:
                 header.set_qform(header.get_sform(), int(header["qform_code"]), strip_shears=True)
                 if contradiction(header, grid) > NOISE_MM:
                     header["qform_code"] = 0
-            header["pixdim"][1:4] = grid.spacing
+            header["pixdim"][1:4] = np.array(grid.spacing) / unit_mm(header)
             target = cast(BinaryIO, raw)
             if path.name.endswith(".gz"):
                 # Without a name and a time: the same input gives the same bytes.

@@ -205,11 +205,14 @@ def _open(path: Path) -> nib.Nifti1Image:
 
 def _describe(image: nib.Nifti1Image, path: Path) -> Header:
     shape = tuple(int(side) for side in image.shape)
-    # In the header's unit of length, which nibabel leaves as it is: metres and micrometres occur.
-    scale = {"meter": 1e3, "micron": 1e-3}.get(image.header.get_xyzt_units()[0], 1.0)
     affine = np.array(image.affine, np.float64)
-    affine[:3] *= scale
+    affine[:3] *= unit_mm(image.header)
     return describe(shape, image.get_data_dtype(), thick(affine) if len(shape) == 2 else affine, path)
+
+
+def unit_mm(header: Any) -> float:
+    """Return the millimetres of a NIfTI header's unit of length, which nibabel leaves as it is: 1000 for metres."""
+    return {1: 1e3, 3: 1e-3}.get(int(header["xyzt_units"]) & 7, 1.0)
 
 
 def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:

@@ -73,7 +73,8 @@ class Cases:
         missing = tuple(place for place, image in enumerate(images) if image is None)
         if not files:
             raise DataError(f"{at}case {name[:60]!r} has no image; name one, or take the case out", self.where)
-        require_case_name(name, str(files[0]))
+        if not re.search(r"[/\\]", name):
+            require_case_name(name, str(files[0]))
         if not plain(name):
             raise DataError(f"{at}{name[:60]!r} cannot name a case (and its files); take a plain name", self.where)
         if name in self.by_name:

@@ -5,6 +5,7 @@ the processor's (process_time) for the shorter of the second and third step, wit
 the machine changes it little. Random voxels.
 
 Command: .venv/bin/python -m benchmarks.preflight
+Preparing and predicting are measured on one large phantom.
 Writes benchmarks/results/preflight/README.md and steps.json.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -103,10 +105,50 @@ def measure(number: int) -> dict[str, Any]:
     }
 
 
+def stage(job: str, work: str) -> dict[str, Any]:
+    """Prepare, or predict, one volume of 192 cubed in this process, after reckoning what that needs."""
+    from frugalseg.jobs import needs
+    from frugalseg.jobs import predict as predicting
+    from frugalseg.jobs import prepare as preparing
+    from frugalseg.jobs.resources import resident_bytes
+
+    found: list[tuple[int, needs.Need]] = []
+
+    def kept(original: Any) -> Any:
+        def reckon(*args: Any) -> Any:
+            found.append((resident_bytes(), original(*args)))
+            return found[-1][1]
+
+        return reckon
+
+    place, crop = Path(work), "64,64,64"
+    if job == "make":
+        from frugalseg.data.phantom import write_phantom
+        from frugalseg.jobs.train import train
+
+        write_phantom(place / "large", cases=2, labelled=1, test=1, shape=(192, 192, 192))
+        write_phantom(place / "small", cases=2, labelled=1, test=1, shape=(64, 64, 64))
+        settings = ["training.steps=1", f"crop=[{crop}]", "inference.overlap=0.25", "training.workers=0"]
+        train(place / "small", place / "run", "encdec", overrides=settings, store=place / "store")
+        return {}
+    if job == "prepare":
+        preparing.preparing = kept(preparing.preparing)  # type: ignore[attr-defined]
+        preparing.prepare(place / "large", place / "store", workers=1)
+    else:
+        predicting.predicting = kept(predicting.predicting)  # type: ignore[attr-defined]
+        predicting.predict(place / "run", [place / "large"], place / "predictions")
+    held, need = found[-1]
+    return {
+        "setting": f"{job} 192x192x192, one channel",
+        "expected_bytes": held + need.ram,
+        "measured_bytes": high_water(),
+    }
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a page."""
     lines = [
-        "# Expected and measured, one training step\n",
+        "# Expected and measured: one training step, and preparing and predicting one volume\n",
         "`.venv/bin/python -m benchmarks.preflight`. Memory: the process's peak (VmHWM). Time: the processor's "
         "seconds (`process_time`), one thread, on a machine that was busy with other work.\n",
         "| setting | memory expected MiB | measured MiB | ratio | step expected s | measured s | ratio |",
@@ -130,17 +172,22 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     rows = []
-    for number, _ in enumerate(SETTINGS):
-        command = [sys.executable, "-m", "benchmarks.preflight", str(number)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
-        (RESULTS / "steps.json").write_text(json.dumps(rows, indent=1) + "\n")
-        (RESULTS / "README.md").write_text(table(rows))
+    with tempfile.TemporaryDirectory() as work:
+        stages = [[job, work] for job in ("make", "prepare", "predict")]
+        for words in [*([str(number)] for number, _ in enumerate(SETTINGS)), *stages]:
+            command = [sys.executable, "-m", "benchmarks.preflight", *words]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            if row := json.loads(done.stdout.splitlines()[-1]):
+                rows.append(row)
+                print(row, flush=True)
+                (RESULTS / "steps.json").write_text(json.dumps(rows, indent=1) + "\n")
+                (RESULTS / "README.md").write_text(table(rows))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) == 2:
         print(json.dumps(measure(int(sys.argv[1]))))
+    elif len(sys.argv) == 3:
+        print(json.dumps(stage(sys.argv[1], sys.argv[2])))
     else:
         main()

@@ -11,8 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.data.budget import Split
 from frugalseg.data.readers import case_name
-from frugalseg.errors import DataError, UserError
+from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import hash_file, read_json_object, write_json
 from frugalseg.formats import seal
 from frugalseg.jobs import record as recording
@@ -219,3 +220,19 @@ def test_a_run_whose_patches_were_chunked_to_fit_goes_on_where_there_is_more_mem
     done = go_on(place, run)
     assert done.step == STEPS
     assert "chunk: 10" in (run / "config.yaml").read_text()
+
+
+def test_a_run_goes_on_with_other_chunks_if_told_to(place: Path, run: Path) -> None:
+    """They decide rounding only, and a run that was killed for its memory could not go on otherwise."""
+    from frugalseg.config import load_config
+    from frugalseg.jobs.record import same_run, settings_hash
+
+    split = Split.from_json(read_json_object(run / "split.json"), run / "split.json")
+    whole, other = (load_config(run / "config.yaml", words) for words in ([], ["auxiliary.cpc.chunk=3"]))
+    changed = same_run(run, other, split)
+    assert changed.auxiliary["cpc"] == whole.auxiliary["cpc"].model_copy(update={"chunk": 3})
+    assert changed.model_copy(update={"auxiliary": whole.auxiliary}) == whole
+    assert same_run(run, whole, split) == whole
+    assert settings_hash(other) == settings_hash(whole)
+    with pytest.raises(ConfigError, match=r"another 'auxiliary\.cpc\.weight'"):
+        same_run(run, load_config(run / "config.yaml", ["auxiliary.cpc.weight=3"]), split)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from frugalseg.config import Config, load_config
+from frugalseg.data.manifest import read_manifest
 from frugalseg.data.phantom import write_phantom
+from frugalseg.data.preprocess import Preparation, PreprocessSettings
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import UserError
 from frugalseg.jobs import preflight
@@ -15,8 +17,9 @@ from frugalseg.jobs.footprint import Footprint, patches_of
 from frugalseg.jobs.needs import LIBRARIES, MIB, Need, Volume, predicting, prepare_bytes, preparing, training
 from frugalseg.jobs.needs_text import duration, needs_line, require_disk, shortage, size
 from frugalseg.jobs.preflight import Setting, fit, settings_fixed
+from frugalseg.jobs.prepare import cases_from_headers, prepare
 from frugalseg.jobs.resources import Resources, resident_bytes
-from frugalseg.jobs.train import train
+from frugalseg.jobs.train import train, with_workers_that_fit
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import CpcSettings
 from frugalseg.training.plan import Plan
@@ -155,8 +158,33 @@ def test_a_dry_run_tells_the_plan_and_leaves_no_folder(tmp_path: Path, capsys: p
     settings = ["training.steps=2", "crop=[16,16,16]"]
     result = train(tmp_path / "data", out, "encdec", overrides=settings, store=tmp_path / "store", dry_run=True)
     assert (result.step, result.steps) == (0, 2)
-    assert not out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is written"
     said = capsys.readouterr().err
     assert "train: needs about" in said
     assert "prepare: needs about" in said
     assert "crop: set" in said
+
+
+def test_cases_from_headers_are_those_that_are_stored(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "data", cases=3, labelled=2, test=1, shape=(24, 28, 26))
+    preparation = Preparation(crop_nonzero=False, spacing=(2.0, 1.0, 1.0))
+    expected = cases_from_headers(read_manifest(tmp_path / "data"), preparation)
+    settings = PreprocessSettings(crop_nonzero=False, spacing=(2.0, 1.0, 1.0))
+    for one, two in zip(expected, prepare(tmp_path / "data", tmp_path / "store", settings), strict=True):
+        assert (one.name, one.shape) == (two.name, two.shape)
+        assert one.spacing == pytest.approx(two.spacing)
+
+
+def test_loader_processes_have_room_for_their_batches() -> None:
+    step = Footprint(0, 0, 0, 10 * MIB, {}, 0, 0)
+    config = load_config("encdec")
+    asked = load_config("encdec", ["training.workers=3"])
+    here = Resources(GIB, 8, shared=100 * MIB)  # four batches of 10 MiB each: two processes
+    assert with_workers_that_fit(config, 2, 1, step, here) == config
+    assert with_workers_that_fit(config, 3, 1, step, here).training.workers == 2
+    assert with_workers_that_fit(config, 3, 2, step, here).training.workers == 1
+    assert with_workers_that_fit(config, 3, 9, step, here).training.workers == 0
+    with pytest.raises(UserError, match=r"^training\.workers: the batches of 3 .* 100 MiB .*; set it to 2, or"):
+        with_workers_that_fit(asked, 3, 1, step, here)
+    assert with_workers_that_fit(asked, 3, 1, step, Resources(GIB, 8)) == asked
+    assert with_workers_that_fit(asked, 3, 1, None, here) == asked

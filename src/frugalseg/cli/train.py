@@ -56,9 +56,7 @@ def train(
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Prepare the cases, say the plan and what it needs, and leave; nothing goes to --out."
-        ),
+        typer.Option("--dry-run", help="Say the plan and what it needs; nothing is written."),
     ] = False,
 ) -> None:
     """Train on a few labels; methods named ss* use the unlabelled volumes, too."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -179,6 +179,20 @@ def _batch(
         extra=extra,
         inside=torch.empty_like(mask),
     )
+
+
+def bytes_moved(prepare: Callable[[], Callable[[], object]]) -> int:
+    """Return the bytes that a piece of work reads and writes, counted as those of a step: see `Footprint.moved`.
+
+    Args:
+        prepare: Makes the work's tensors, which is not counted, and returns the work.
+    """
+    tally = _Tally()
+    with FakeTensorMode():
+        work = prepare()
+        with tally:
+            work()
+    return tally.moved
 
 
 class _Tally(TorchDispatchMode):

@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from frugalseg.jobs.footprint import ConvolutionCall, Footprint
+from frugalseg.jobs.footprint import ConvolutionCall, Footprint, bytes_moved
+from frugalseg.networks.blocks import normalisation
 
 VOXELS = 2 * 32**3
 COVERED = 0.9  # of the arithmetic: the convolutions left out are taken to run as fast as these
-EFFORT = (
-    4.0  # of an addition's time for a byte: norms, activations and hashes compute more (benchmarks/preflight.py)
-)
+MAP = (2, 8, 48, 48, 48)  # of the block whose other operations are timed
 PER_OPERATION = 1e-5  # seconds that PyTorch needs to begin one
 
 
@@ -40,7 +40,7 @@ def step_seconds(found: Footprint, budget: float = 0.5, clock: Callable[[], floa
         done += work[call]
         spent += found.convolutions[call] * convolution_seconds(call, clock)
     convolutions = spent * total / done if done else 0.0
-    return convolutions + EFFORT * found.moved * seconds_per_byte(clock) + found.operations * PER_OPERATION
+    return convolutions + found.moved * seconds_per_byte(clock) + found.operations * PER_OPERATION
 
 
 def operations(call: ConvolutionCall) -> float:
@@ -79,10 +79,26 @@ def convolution_seconds(call: ConvolutionCall, clock: Callable[[], float]) -> fl
 
 
 def seconds_per_byte(clock: Callable[[], float]) -> float:
-    """Return how long an operation without arithmetic takes for a byte that it reads or writes."""
-    array = torch.zeros(2**21)
-    array + 1
-    return min(_timed(lambda: array + 1, clock) for _ in range(3)) / (2 * array.nbytes)
+    """Return how long the operations between a block's convolutions take for a byte that they read or write.
+
+    That is normalisation, activation and sum, forward and backward, on maps in the order in which convolutions
+    leave them, and as large as those of a step's first level: they lie in no cache.
+    """
+    took = min(_timed(block(), clock) for _ in range(4))
+    return took / bytes_moved(block)
+
+
+def block() -> Callable[[], object]:
+    """Return what takes such a block's operations, its tensors made already."""
+    norm = normalisation(8)
+    x, gradient = (torch.ones(MAP).to(memory_format=torch.channels_last_3d) for _ in range(2))
+    x.requires_grad_()
+
+    def run() -> None:
+        out = functional.relu(norm(x)) + x
+        out.backward(gradient)
+
+    return run
 
 
 def _timed(run: Callable[[], object], clock: Callable[[], float]) -> float:

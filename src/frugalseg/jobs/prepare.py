@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.data.choose import choose
 from frugalseg.data.lock import test_lock
 from frugalseg.data.manifest import Case, DataSource, Manifest, read_manifest, require_files
+from frugalseg.data.placement import Placement
 from frugalseg.data.prepare import prepare as prepare_cases
-from frugalseg.data.preprocess import Preparation, PreprocessSettings
+from frugalseg.data.preprocess import Preparation, PreprocessSettings, placed
 from frugalseg.data.readers import read_header
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import DataError, UserError
+from frugalseg.geometry import Reorder
 from frugalseg.jobs.needs import Volume, preparing
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.resources import free_disk, look
@@ -83,6 +86,24 @@ def workers_that_fit(cases: Sequence[Case], root: Path, workers: int | None) -> 
         require_disk(need, free, root)
     say(f"prepare: {needs_line(need, here, free)} at most")
     return count
+
+
+def cases_from_headers(manifest: Manifest, settings: Preparation) -> list[StoredCase]:
+    """Return the training cases as they would be stored if no border of zeros were cut away; nothing is written."""
+    found = []
+    for case in manifest.training:
+        grid = read_header(case.image).grid
+        x, y, z = grid.shape
+        turned = Placement(grid, Reorder.to_canonical(grid), ((0, x), (0, y), (0, z)))
+        a, b, c = turned.reorder.apply_grid(grid).shape
+        whole = replace(turned, box=((0, a), (0, b), (0, c)))
+        try:
+            grid = placed(whole, settings).prepared_grid
+        except ValueError as error:
+            raise DataError(str(error), case.image) from error
+        nothing = (0.0,) * len(manifest.channels)
+        found.append(StoredCase(case.name, case.image, case.label, None, grid.shape, grid.spacing, nothing, ""))
+    return found
 
 
 def volumes_of(cases: Sequence[Sequence[Path]]) -> list[Volume]:

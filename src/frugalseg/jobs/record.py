@@ -130,7 +130,7 @@ def read_plan(folder: Path) -> Plan:
 def same_run(folder: Path, config: Config, split: Split) -> Config:
     """Return the recorded configuration, with the processes, workers and checkpoint times that `config` asks for.
 
-    Beside that `config` may leave open the patches that are encoded at a time.
+    Likewise the patches that contrastive coding encodes at a time, where `config` says how many.
 
     Raises:
         ConfigError: Names the first setting that differs, or the labels.
@@ -143,7 +143,7 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
             "has settings that this version of frugalseg does not know; was it written by another version?", path
         ) from error
     before = _that_count(recorded)
-    now = _that_count(_with_chunks_of(recorded, config))
+    now = _that_count(config)
     for key in now:
         if before[key] != now[key]:
             raise ConfigError(
@@ -154,7 +154,8 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
     if Split.from_json(read_json_object(folder / SPLIT), folder / SPLIT) != split:
         raise ConfigError("the run in this folder reads other labels; repeat its command", folder)
     asked = {name: getattr(config.training, name) for name in FREE}
-    return recorded.model_copy(update={"training": recorded.training.model_copy(update=asked)})
+    recorded = recorded.model_copy(update={"training": recorded.training.model_copy(update=asked)})
+    return _with_chunks_of(recorded, config)
 
 
 def settings_hash(config: Config) -> str:
@@ -201,13 +202,13 @@ def other_conditions(facts: Mapping[str, Any], config: Config, plan: Plan, threa
 
 
 def _with_chunks_of(recorded: Config, config: Config) -> Config:
-    """Take over how many patches are encoded at a time where the command leaves that to the machine's memory."""
-    tasks = dict(config.auxiliary)
+    """Take over how many patches are encoded at a time where the command names a number."""
+    tasks = dict(recorded.auxiliary)
     for name, task in config.auxiliary.items():
-        other = recorded.auxiliary.get(name)
-        if isinstance(task, CpcSettings) and isinstance(other, CpcSettings) and task.chunk is None:
-            tasks[name] = task.model_copy(update={"chunk": other.chunk})
-    return config.model_copy(update={"auxiliary": tasks})
+        other = tasks[name]
+        if isinstance(task, CpcSettings) and isinstance(other, CpcSettings) and task.chunk is not None:
+            tasks[name] = other.model_copy(update={"chunk": task.chunk})
+    return recorded.model_copy(update={"auxiliary": tasks})
 
 
 def _differing(key: str, before: Any, now: Any) -> str:
@@ -230,8 +231,14 @@ def _processes(config: Config) -> int:
 
 
 def _that_count(config: Config) -> dict[str, Any]:
-    """Return the settings but for those that only say who does the work, which may change when a run goes on."""
+    """Return the settings but for those that only say who does the work, which may change when a run goes on.
+
+    So may the number of patches that are encoded at a time: where memory runs out it has to.
+    """
     settings = config.model_dump(mode="json")
     for name in FREE:
         del settings["training"][name]
+    for task in settings["auxiliary"].values():
+        if "chunk" in task:
+            task["chunk"] = None
     return settings

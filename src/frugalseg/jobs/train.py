@@ -11,15 +11,17 @@ from frugalseg.config import Config, load_config
 from frugalseg.data.budget import Split, make_split, read_names
 from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files, with_test_images
 from frugalseg.data.preprocess import Preparation
-from frugalseg.data.store import StoredCase
+from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs import build as building
+from frugalseg.jobs.footprint import Footprint
 from frugalseg.jobs.machine import default_workers, memory_bytes
-from frugalseg.jobs.needs_text import needs_line, require_disk
+from frugalseg.jobs.needs import AHEAD
+from frugalseg.jobs.needs_text import ROOM, needs_line, require_disk, size
 from frugalseg.jobs.pace import step_seconds
 from frugalseg.jobs.preflight import Setting, fit, reckon, settings_fixed
-from frugalseg.jobs.prepare import chosen, prepared
+from frugalseg.jobs.prepare import cases_from_headers, chosen, prepared, workers_that_fit
 from frugalseg.jobs.record import (
     has_begun,
     other_conditions,
@@ -29,7 +31,7 @@ from frugalseg.jobs.record import (
     same_run,
     settings_hash,
 )
-from frugalseg.jobs.resources import free_disk, look
+from frugalseg.jobs.resources import Resources, free_disk, look
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
 from frugalseg.training.determinism import arithmetic
@@ -77,7 +79,8 @@ def train(
         validation: How many of the budget's labels choose the checkpoint instead of training, or "listed" for the
             cases that dataset.json lists under "validation".
         transductive: Use the test cases' images as further unlabelled ones; recorded, and told in reports.
-        dry_run: Only prepare the cases and say the plan and what it needs; nothing is written to `out`.
+        dry_run: Only say the plan and what it needs; nothing is written. The sizes are those of the images'
+            headers: borders of zeros, which preparing cuts away, are not known before.
 
     With training.devices or training.nodes above 1 this command line is started again for every further process,
     which comes here too and leaves with the same result; only the first one writes and prints.
@@ -109,6 +112,9 @@ def train(
         raise UserError("the run began on a GPU, and none can be used here; start a new run, or go on there", out)
     training = config.training
     require_enough(config.sampling, training.devices * training.nodes)
+    given = None if begun else settings_fixed(config, overrides, recipe is not None)
+    if dry_run:
+        return rehearse(config, plan, manifest, split, given, out, store)
     device = plan.device if plan else choose_device(training.device)[0]
     precision = plan.precision if plan else choose_precision(training.precision, device)[0]
     fabric = make_fabric(device, precision, training.devices, training.nodes)
@@ -135,16 +141,11 @@ def train(
             config, plan = first_plan(config, manifest, cases, split)
             plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
         # A run that goes on keeps its plan; where memory has become short, the loop makes chunks smaller.
-        fixed = None if begun else settings_fixed(config, overrides, recipe is not None)
         if processes.first:
-            config, plan = fitting(config, plan, manifest, out, fixed)
+            config, plan = fitting(config, plan, manifest, out, given)
         # Chosen from the first process's machine, should the machines differ.
         told = processes.tell([config.model_dump(mode="json"), plan.to_json()])
         config, plan = Config.model_validate(told[0]), Plan.from_json(told[1])
-        if dry_run:
-            for what, why in plan.reasons.items():
-                say(f"{what}: {why}")
-            return TrainResult(out, 0, plan.steps, None)
         held.enter_context(arithmetic(training.deterministic, plan.device, threads))
         run = Run(out, config, plan, manifest, split, cases, processes)
         if not begun:
@@ -156,6 +157,28 @@ def train(
                 run.record()
         processes.wait()
         return run.fit()
+
+
+def rehearse(
+    config: Config,
+    plan: Plan | None,
+    manifest: Manifest,
+    split: Split,
+    fixed: Collection[str] | None,
+    out: Path,
+    store: Path | None,
+) -> TrainResult:
+    """Say the plan of a run, with its reasons, and what preparing and training need; nothing is written."""
+    if plan is None:
+        preparation, reasons = chosen(manifest, split.readable, config.preprocess)
+        cases = order(cases_from_headers(manifest, preparation), split)
+        workers_that_fit(manifest.training, store or default_store(), None)
+        config, plan = first_plan(config, manifest, cases, split)
+        plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
+    config, plan = fitting(config, plan, manifest, out, fixed)
+    for what, why in plan.reasons.items():
+        say(f"{what}: {why}")
+    return TrainResult(out, 0, plan.steps, None)
 
 
 def lock(held: ExitStack, out: Path, begun: bool) -> None:
@@ -272,6 +295,7 @@ def fitting(
         for what, why in plan.reasons.items():
             if before.get(what) != why:
                 say(f"{what}: {why}")
+    config = with_workers_that_fit(config, workers, processes, found, here)
     seconds = None
     if plan.steps == 0:
         seconds = 60 * (training.minutes or DEFAULT_MINUTES)
@@ -279,6 +303,28 @@ def fitting(
         seconds = plan.steps * step_seconds(found)
     say(f"train: {needs_line(replace(need, seconds=seconds), here, free, processes)}")
     return config, plan
+
+
+def with_workers_that_fit(
+    config: Config, workers: int, processes: int, step: Footprint | None, here: Resources
+) -> Config:
+    """Return the configuration with no more loader processes than the shared memory has room for their batches.
+
+    Raises:
+        UserError: More were asked for; says how many would do.
+    """
+    if not workers or step is None or here.shared is None:
+        return config
+    room = int(ROOM * here.shared / (processes * AHEAD * max(1, step.batch)))
+    if workers <= room:
+        return config
+    short = (
+        f"the batches of {workers} loader processes do not fit into {size(here.shared)} of shared memory (/dev/shm)"
+    )
+    if config.training.workers is not None:
+        raise UserError(f"{short}; set it to {room}, or enlarge it (docker: --shm-size)", "training.workers")
+    say(f"{short}: {room} are started")
+    return config.model_copy(update={"training": config.training.model_copy(update={"workers": room})})
 
 
 def with_chunks(config: Config, plan: Plan, channels: int) -> tuple[Config, Plan]:

@@ -18,8 +18,9 @@ SIGNS = (
 
 
 ADVICE = (
-    "; the last checkpoint is intact; start a new run that needs less: a smaller crop, fewer crops a step "
-    "(sampling.labelled, sampling.unlabelled) or network.width, or free memory and --resume"
+    "; the last checkpoint is intact: free memory and --resume, or --resume with a smaller chunk of contrastive "
+    "coding (--set auxiliary.cpc.chunk=N), or start a new run that needs less: a smaller crop, fewer crops a step "
+    "(sampling.labelled, sampling.unlabelled) or network.width"
 )
 
 

@@ -123,14 +123,14 @@ def test_needs_by_hand() -> None:
     on_gpu = training(step, "cuda", 0)
     assert (on_gpu.ram, on_gpu.gpu) == (LIBRARIES + 6 * MIB, 1100 * MIB + LIBRARIES)
     cases = [Volume(10, 1), Volume(1000, 1), Volume(100, 4)]
-    assert prepare_bytes(cases[2]) == 100 * (8 * 4 + 26)
+    assert prepare_bytes(cases[2]) == 100 * (8 * 4 + 21)
     # The two largest at a time, and never more than there are.
-    assert preparing(cases, 2).ram - LIBRARIES // 4 == 1000 * 34 + 100 * 58
+    assert preparing(cases, 2).ram - LIBRARIES // 4 == 1000 * 29 + 100 * 53
     assert preparing(cases, 9).ram - preparing(cases, 3).ram == 0
     assert preparing(cases, 1).disk == 10 * 3 + 1000 * 3 + 100 * 9
-    assert predicting(Volume(2000, 1), 2, 0, 0).ram - predicting(Volume(1000, 1), 2, 0, 0).ram == 35200
-    whole, half = (predicting(Volume(1000, 1), 2, 0, 0, share).ram for share in (1.0, 0.5))
-    assert whole - half == 8800
+    assert predicting(Volume(2000, 1), 2, 0, 0).ram - predicting(Volume(1000, 1), 2, 0, 0).ram == 31900
+    whole, half = (predicting(Volume(1000, 1), 8, 0, 0, share).ram for share in (1.0, 0.5))
+    assert whole - half == 35200
     assert Volume(1000, 1, (10, 10, 10)).slab((20, 5, 8)) == 0.5
 
 

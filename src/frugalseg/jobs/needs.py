@@ -18,6 +18,7 @@ GAPS = 1.1  # of what tensors hold: freed places that the allocator cannot use a
 LIBRARIES = 96 * MIB  # what the libraries keep for themselves from the first operation on
 WORKER = 64 * MIB  # what a loader process holds of its own, beside its batches
 AHEAD = 4  # batches that a loader process holds ready
+NORMALISED = 21  # bytes for a voxel of the channel that is normalised
 CHECKPOINTS = 3  # a run's folder holds the last, the one before it until that is complete, and perhaps the best
 STORED = 1.0  # of 2 bytes a voxel: what ZSTD leaves of noise in half precision at worst
 
@@ -71,10 +72,12 @@ def preparing(cases: Sequence[Volume], workers: int) -> Need:
 def prepare_bytes(case: Volume) -> int:
     """Return what is held at most while a case is prepared.
 
-    For a voxel of every channel: as read 4 bytes, cut and normalised 4, clipped 4, in half precision 2. For a voxel
-    of the label, beside the first two: as read 2, rounded in double precision 8, its distance 8, sorted 8.
+    For a voxel of every channel: as read 4 bytes, cut 4; that it is less where a border of zeros is cut away is not
+    known before. For a voxel of one channel, while it is normalised, 21: which are not zero, these, and twice in
+    double precision. The label comes when the image is gone: as read 2, in double precision 8, its distance 8,
+    sorted 8.
     """
-    return case.voxels * max(14 * case.channels, 8 * case.channels + 26)
+    return case.voxels * max(8 * case.channels + NORMALISED, 26)
 
 
 def predicting(case: Volume, outputs: int, window: int, weights: int, slab: float = 1.0) -> Need:
@@ -87,8 +90,10 @@ def predicting(case: Volume, outputs: int, window: int, weights: int, slab: floa
         weights: Bytes of the network's weights.
         slab: Share of the volume whose outputs are held at a time.
 
-    For a voxel of every channel: as read 4 bytes, prepared 4. For a voxel of every output in the slab: blended 4,
-    and 4 while it is finished. For a voxel of the label: 8. Resampling to another spacing is not counted.
+    First the image is prepared, see `prepare_bytes`. Then, for a voxel of every channel: prepared 4 bytes. For a
+    voxel of every output in the slab: blended 4, and 4 while it is finished. For a voxel of the label: 1, and 1
+    while it is turned to the file's axes. Resampling to another spacing is not counted.
     """
-    held = case.voxels * (8 * case.channels + 8 * outputs * slab + 8)
-    return Need(round(GAPS * (held + window)) + weights + LIBRARIES // 2, 0, case.voxels * 2)
+    first = case.voxels * (8 * case.channels + NORMALISED)
+    then = case.voxels * (4 * case.channels + 8 * outputs * slab + 2) + window
+    return Need(round(GAPS * max(first, then)) + weights + LIBRARIES // 2, 0, case.voxels * 2)

@@ -197,8 +197,8 @@ def test_compressed_metaimages_of_other_writers(
     array = voxels(3, 4, 5, 2)
     header = (
         f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = {most}\n"
-        f"CompressedData = True\n{told}ElementSpacing = 1 2 3\nDimSize = 3 4 5\nElementNumberOfChannels = 2\nElementType = MET_SHORT\n"
-        "ElementDataFile = LOCAL\n"
+        f"CompressedData = True\n{told}ElementSpacing = 1 2 3\nDimSize = 3 4 5\n"
+        "ElementNumberOfChannels = 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     )
     stored = array.transpose(2, 1, 0, 3).astype(">i2" if most == "True" else "<i2")
     (tmp_path / "a.mha").write_bytes(header.encode() + pack(stored.tobytes()))

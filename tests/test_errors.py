@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ def test_one_line_with_the_place_in_front(kind: type[UserError]) -> None:
     assert isinstance(error, UserError)
     assert str(error) == f"{Path('a') / 'b.nii.gz'}: is damaged; copy it again"
     assert (error.what, error.where) == ("is damaged; copy it again", str(Path("a") / "b.nii.gz"))
+
+
+def test_names_of_files_cannot_write_to_the_terminal() -> None:
+    error = UserError("no 'a\x1b[2Jb' there, \ud800 nor \u202e", Path("two\nlines\x07") / "\udce9.nii")
+    assert str(error) == f"two\\nlines\\x07{os.sep}\\udce9.nii: no 'a\\x1b[2Jb' there, \\ud800 nor \\u202e"
+    assert error.where == str(Path("two\nlines\x07") / "\udce9.nii")
+    assert str(UserError("fehlt; nötig: größer, 脳", "--x")) == "--x: fehlt; nötig: größer, 脳"
 
 
 def test_without_a_place() -> None:

@@ -22,9 +22,9 @@ class UserError(Exception):
     status = 2
 
     def __init__(self, what: str, where: Path | str | None = None) -> None:
-        self.what = " ".join(what.split())
+        self.what = printable(" ".join(what.split()))
         self.where = None if where is None else str(where)
-        super().__init__(self.what if self.where is None else f"{self.where}: {self.what}")
+        super().__init__(self.what if self.where is None else f"{printable(self.where)}: {self.what}")
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str | None]]:
         return type(self), (self.what, self.where)
@@ -54,6 +54,13 @@ class ProcessError(UserError):
     def __init__(self, what: str, status: int = 1, told: bool = False) -> None:
         super().__init__(what)
         self.status, self.told = status, told
+
+
+def printable(text: str) -> str:
+    """Return the text with what no terminal should be sent (control characters, half characters) spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

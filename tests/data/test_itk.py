@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +185,32 @@ def test_a_flipped_bit_in_a_compressed_file_is_no_wrong_number(tmp_path: Path, s
         path.write_bytes(content[:-back] + bytes([content[-back] ^ 1]) + content[-back + 1 :])
         with pytest.raises(DataError, match="damaged"):
             read_image(path)
+
+
+@pytest.mark.parametrize("told", ["", "CompressedDataSize = 10\n", "CompressedDataSize = 99999\n"])
+@pytest.mark.parametrize("most", ["False", "True"])
+@pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
+def test_compressed_metaimages_of_other_writers(
+    tmp_path: Path, told: str, most: str, pack: Callable[[bytes], bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SimpleITK gives back zeros or worse, without an error, unless the header tells the compressed bytes."""
+    array = voxels(3, 4, 5, 2)
+    header = (
+        f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = {most}\n"
+        f"CompressedData = True\n{told}ElementSpacing = 1 2 3\nDimSize = 3 4 5\n"
+        "ElementNumberOfChannels = 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    stored = array.transpose(2, 1, 0, 3).astype(">i2" if most == "True" else "<i2")
+    (tmp_path / "a.mha").write_bytes(header.encode() + pack(stored.tobytes()))
+    assert np.array_equal(read_image(tmp_path / "a.mha")[1], np.moveaxis(array, 3, 0))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_two_orders_of_bytes_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.mha", voxels(4, 5, 6))
+    changed(path, b"ElementDataFile", b"ElementByteOrderMSB = True\nElementDataFile")
+    with pytest.raises(DataError, match="two orders of its bytes"):
+        read_header(path)
 
 
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])

@@ -34,6 +34,18 @@ def test_scaled_and_big_endian(tmp_path: Path) -> None:
     assert np.allclose(read_image(tmp_path / "a.nii")[1][0], values * 0.5 + 10)
 
 
+@pytest.mark.parametrize(
+    ("units", "scale"), [(0, 1), (1, 1000), (2, 1), (3, 0.001), (10, 1), (11, 0.001), (5, 1), (0xC0, 1)]
+)
+def test_units_of_length(tmp_path: Path, units: int, scale: float) -> None:
+    """Metres and micrometres become millimetres; the other bits are of time, or mean nothing."""
+    write_nifti(tmp_path / "a.nii", np.zeros((2, 2, 2), np.uint8), np.diag([2.0, 3.0, 4.0, 1.0]))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[123] = units
+    (tmp_path / "a.nii").write_bytes(bytes(content))
+    assert np.allclose(read_header(tmp_path / "a.nii").grid.spacing, np.array([2, 3, 4]) * scale)
+
+
 @pytest.mark.parametrize("keep", [0, 20, 400, 3000])
 def test_cut_short(tmp_path: Path, keep: int) -> None:
     write_nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32))

@@ -148,8 +148,8 @@ def _set(content: dict[str, Any], override: str) -> None:
     if len(parts) > MAX_DEPTH:
         raise ConfigError(f"{key[:40]!r}... has {len(parts)} levels, {MAX_DEPTH} are the most", "--set")
     if not equals or not all(parts):
-        raise ConfigError(f"{override!r} is not of the form key=value, e.g. training.steps=100", "--set")
-    value = parse_yaml(text, f"--set {key}")
+        raise ConfigError(f"{override[:200]!r} is not of the form key=value, e.g. training.steps=100", "--set")
+    value = parse_yaml(text, f"--set {key[:200]}")
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         value = float(value)  # YAML 1.1 takes 1e-3 for text
     place = content
@@ -159,7 +159,8 @@ def _set(content: dict[str, Any], override: str) -> None:
             inner = place[part] = {}
         if not isinstance(inner, dict):
             raise ConfigError(
-                f"{part!r} in {key!r} is a single value and has no settings inside; give an object", "--set"
+                f"{part[:60]!r} in {key[:200]!r} is a single value and has no settings inside; give an object",
+                "--set",
             )
         place = inner
     place[parts[-1]] = value

@@ -36,6 +36,7 @@ META_BYTES = {
     **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
+BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 KINDS = {
     "domain",
     "space",
@@ -55,11 +56,15 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Attached:
-    """Where a file's voxels begin, how many bytes they are once decompressed, and how they are stored."""
+    """Where a file's voxels begin, how many bytes they are once decompressed, and how they are stored.
+
+    `order`: of a MetaImage's bytes, as NumPy has it.
+    """
 
     offset: int
     size: int
     encoding: Literal["raw", "deflate"]
+    order: Literal["<", ">"] = "<"
 
 
 def look(path: Path) -> Attached:
@@ -210,7 +215,10 @@ def _meta(file: IO[bytes], path: Path) -> Attached:
         raise DataError(f"claims {channels} channels: its header is damaged; copy it anew", path)
     size = math.prod(sizes) * channels[0] * META_BYTES[kind]
     packed = fields.get("CompressedData", "False").lower()[:1] in "t1"
-    return Attached(file.tell(), size, "deflate" if packed else "raw")
+    orders = {fields[key].lower()[:1] in "t1" for key in BYTE_ORDERS if fields.get(key)}
+    if len(orders) > 1:
+        raise DataError(f"says two orders of its bytes ({' and '.join(BYTE_ORDERS)}); export it anew", path)
+    return Attached(file.tell(), size, "deflate" if packed else "raw", ">" if True in orders else "<")
 
 
 def _refuse_detached(detached: bool, path: Path) -> None:

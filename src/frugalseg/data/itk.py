@@ -42,20 +42,28 @@ def read_voxels(path: Path) -> tuple[Header, NDArray[Any]]:
     attached = look(path)
     reader = _information(path)
     header = _header(reader, path)
+    components = reader.GetNumberOfComponents()
     try:
-        if attached.encoding == "deflate":
-            for _ in voxel_bytes(path, attached):
-                continue  # SimpleITK gives back whatever a damaged stream decompresses to
-        array = sitk.GetArrayFromImage(reader.Execute())
-    except (OSError, EOFError, zlib.error, MemoryError, RuntimeError) as error:
+        if attached.encoding == "deflate" and image_kind(path) == "meta":
+            # SimpleITK believes the number of compressed bytes that the header tells, or that it does not tell, and
+            # gives back wrong numbers without an error.
+            content = b"".join(voxel_bytes(path, attached))
+            sides = (*reversed(reader.GetSize()), *([] if components == 1 else [components]))
+            stored = np.frombuffer(content, np.dtype(header.dtype).newbyteorder(attached.order))
+            array = stored.reshape(sides).astype(header.dtype, copy=False)
+        else:
+            if attached.encoding == "deflate":
+                for _ in voxel_bytes(path, attached):
+                    continue  # SimpleITK gives back whatever a damaged stream decompresses to
+            array = sitk.GetArrayFromImage(reader.Execute())
+    except (OSError, EOFError, zlib.error, MemoryError, RuntimeError, ValueError) as error:
         raise DataError(
             f"its voxels cannot be read, it is damaged or cut short ({_reason(error)}); copy the file anew, or "
             "take the case out of the data set",
             path,
         ) from error
-    components = reader.GetNumberOfComponents() > 1
-    places = array.ndim - components
-    return header, array.transpose(*reversed(range(places)), *([places] if components else []))
+    places = array.ndim - (components > 1)
+    return header, array.transpose(*reversed(range(places)), *([places] if components > 1 else []))
 
 
 def write(path: Path, array: NDArray[Any], like: Path) -> None:

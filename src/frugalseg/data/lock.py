@@ -156,7 +156,7 @@ def _is_file(path: Path) -> bool:
 def _identity(path: Path) -> Identity | None:
     try:
         facts = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return (facts.st_dev, facts.st_ino) if facts.st_ino else None
 
@@ -172,13 +172,13 @@ def _folders(path: Path, known: dict[Path, frozenset[str]]) -> frozenset[str]:
 
     `known` keeps those of folders that were resolved already: ten thousand files lie in a few.
     """
-    if path.is_symlink():
-        try:
+    try:
+        if path.is_symlink():
             return frozenset(path.resolve().parent.parts)
-        except (OSError, RuntimeError):  # a link that leads round leads nowhere
-            return frozenset()
-    if path.parent not in known:
-        known[path.parent] = frozenset(path.parent.resolve().parts)
+        if path.parent not in known:
+            known[path.parent] = frozenset(path.parent.resolve().parts)
+    except (OSError, RuntimeError, ValueError):  # a link that leads round, a name that no disk can hold
+        return frozenset()
     return known[path.parent]
 
 

@@ -104,7 +104,7 @@ def start(
         seeds: Sound inputs to begin with.
         words: What mutations may put in.
     """
-    import atheris  # type: ignore[import-untyped]  # installed by hand, see above
+    import atheris
 
     fuzzing = Fuzzing(name, target)
     corpus = fuzzing.folder.with_name(fuzzing.folder.name + "-seeds")

@@ -3,7 +3,7 @@ PY ?= python3
 V  ?= .venv
 B  := $(V)/bin
 
-.PHONY: setup demo test torture check format lock clean
+.PHONY: setup demo test torture ray check format lock clean
 
 setup: $(V)/.done
 # torch is installed first and pinned, so that nothing later pulls another build of it (docs/decisions/0002).
@@ -25,6 +25,11 @@ test: setup
 # 50 kills at random moments, each run resumed and compared bit for bit with one that was left alone: some minutes.
 torture: setup
 	$(B)/python -m benchmarks.torture --kills 50
+
+# Ray is an extra: installed here, and the test of a study on two of its workers, one of them killed, is run.
+ray: setup
+	$(B)/pip install -q "ray>=2.55"
+	OMP_NUM_THREADS=1 $(B)/python -m pytest -q tests/study/test_on_ray.py
 
 check: setup
 	$(B)/ruff format --check src tests

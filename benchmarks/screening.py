@@ -4,7 +4,7 @@ Hippocampus, 6 labels, three label sets (label seeds 100 to 102, weights and sam
 cases of dev_cases.json, which are in no budget and in no training set (benchmarks/development.py); the test cases are
 not touched. Recipes `hippocampus-*`: two labelled crops a step each, the semi-supervised ones two unlabelled ones more.
 
-    .venv/bin/python -m benchmarks.screening ../shared/data/Task04_Hippocampus WORK
+    .venv/bin/python -m benchmarks.screening DATA WORK
 
 One run after another, or --jobs at a time with their share of the cores. A run that is done is not run again. Writes
 benchmarks/results/screening/: runs.json, cells.csv; prints the tables.

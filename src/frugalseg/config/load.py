@@ -17,7 +17,7 @@ from frugalseg.data.augment import PRESETS
 from frugalseg.errors import ConfigError, did_you_mean
 from frugalseg.files import read_text
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**16  # the parser takes some seconds for as much
 MAX_DEPTH = 20
 MAX_BRACKETS = 2000
 
@@ -105,6 +105,8 @@ def parse_yaml(text: str, where: str | Path) -> Any:
     Raises:
         ConfigError: It is not YAML; names the line.
     """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"has {len(text)} characters, more than the {MAX_BYTES} that settings may have", where)
     if max(text.count("["), text.count("{")) > MAX_BRACKETS:  # the parser's time grows with their square
         raise ConfigError(f"is nested too deeply or too long: over {MAX_BRACKETS} brackets; shorten it", where)
     depth = 0

@@ -25,6 +25,7 @@ from frugalseg.data.attached import look, voxel_bytes
 from frugalseg.data.case import Case
 from frugalseg.data.imagetypes import image_kind, is_image
 from frugalseg.data.layouts import table
+from frugalseg.data.nifti_header import SPARE, require_nifti
 from frugalseg.data.readers import read_label
 from frugalseg.data.source import DataSource
 from frugalseg.errors import DataError
@@ -285,7 +286,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
         yield from voxel_bytes(path, look(path))
         return
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        left = require_nifti(path).content + SPARE
         while block := file.read(BLOCK):
+            if (left := left - len(block)) < 0:  # a bomb, perhaps; no reader of ours would take it
+                raise DataError("holds more than its header tells of", path)
             yield block
 
 

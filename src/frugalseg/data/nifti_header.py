@@ -18,6 +18,8 @@ from typing import Any
 from frugalseg.errors import DataError
 
 MAX_VOXELS = 2**32  # 16 GiB in float32: over this a header is taken for damaged
+MAX_OFFSET = 2**26  # bytes before the voxels: an extension is held in memory
+SPARE = 2**20  # bytes behind the voxels: some writers pad
 MAX_RATIO = 1032  # deflate makes content at most this many times smaller
 _GZIP = b"\x1f\x8b"
 _ANEW = "copy the file anew"
@@ -148,9 +150,9 @@ def _require_voxels(header: RawHeader, path: Path) -> None:
     if header.datatype not in _BITS:
         raise DataError(f"has voxels of type {header.datatype}, which is no type of numbers; {_EXPORT}", path)
     least = header.size + 4
-    if not (math.isfinite(header.offset) and least <= header.offset <= 2**31):
+    if not (math.isfinite(header.offset) and least <= header.offset <= MAX_OFFSET):
         raise DataError(
-            f"its voxels begin at byte {header.offset:g}, {least} or more was expected; {_EXPORT}", path
+            f"its voxels begin at byte {header.offset:g}, {least} to {MAX_OFFSET} was expected; {_EXPORT}", path
         )
     scaled = math.isfinite(header.slope) and header.slope != 0
     if scaled and not math.isfinite(header.inter):
@@ -195,5 +197,5 @@ def _require_size(header: RawHeader, packed: bool, length: int, path: Path) -> N
             f"damaged; {_ANEW}",
             path,
         )
-    if not packed and header.content > length:
+    if not packed and not header.content <= length <= header.content + SPARE:
         raise DataError(f"has {length} bytes, its header tells of {header.content}; {_ANEW}", path)

@@ -29,7 +29,7 @@ from frugalseg.data.imagetypes import (
     is_image,
     thick,
 )
-from frugalseg.data.nifti_header import require_nifti
+from frugalseg.data.nifti_header import SPARE, require_nifti
 from frugalseg.errors import DataError
 from frugalseg.files import require_file
 from frugalseg.geometry import Grid
@@ -47,7 +47,6 @@ __all__ = [
 ]
 
 LABEL_TOLERANCE = 1e-3
-SPARE = 2**20  # bytes behind the voxels: some writers pad
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it would mend was refused already
 _BROKEN = (OverflowError, OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
 

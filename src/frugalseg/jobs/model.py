@@ -85,7 +85,8 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
             raise ValueError("channels: at least one was expected")
     on = device or ("cuda" if torch.cuda.is_available() else "cpu")
     plan = Plan.from_json({**plan.to_json(), "device": on})
-    with describing("a model", folder / "model.json"):
+    # Shapes alone at first: what the description asks for is allocated only if the weights are that large, too.
+    with describing("a model", folder / "model.json"), torch.device("meta"):
         network = build(config, plan, len(channels), scheme)
     weights = load_weights(folder / "model.safetensors")
     own = network.state_dict()
@@ -108,6 +109,8 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
             f"lacks the weight {missing[0]!r}; was it written by another version of frugalseg?",
             folder / "model.safetensors",
         )
+    with describing("a model", folder / "model.json"):
+        network = build(config, plan, len(channels), scheme)
     network.load_state_dict(weights, strict=False)
     network.to(on).eval()
     sha256 = hash_file(folder / "model.safetensors")

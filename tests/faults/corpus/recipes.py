@@ -148,7 +148,7 @@ wrong(
 wrong("crop_of_four_sides", "crop: ", "3", GOOD + "crop: [8, 8, 8, 8]\n")
 
 
-@malformed("recipe", KEY, "has 8589934592 bytes, more than the 1048576 that such a file may have", "may have")
+@malformed("recipe", KEY, "has 8589934592 bytes, more than the 65536 that such a file may have", "may have")
 def recipe_of_eight_gigabytes(scene: Scene) -> list[object]:
     path = scene.file(f"extra/{KEY}", "")
     os.truncate(path, 2**33)

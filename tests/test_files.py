@@ -160,7 +160,7 @@ def content(data: bytes) -> Callable[[Path], None]:
     ("make", "message"),
     [
         (not_there, "does not exist"),
-        (a_folder, "is not a file"),
+        (a_folder, "is a folder, a file was expected"),
         (content(b"ab\xff"), r"is not UTF-8 text \(byte 2\)"),
         (content(b""), "is not valid JSON: it is empty; restore it"),
         (content(b'{\n"a": 1,\n}'), "is not valid JSON: .* in line [23]"),

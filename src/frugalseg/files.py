@@ -100,8 +100,7 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     """
     try:
         size = path.stat().st_size
-        if not path.is_file():
-            raise DataError("is not a file; put one there", path)
+        require_file(path)
         if size > limit:
             raise DataError(f"has {size} bytes, more than the {limit} that such a file may have", path)
         return path.read_text(encoding="utf-8")
@@ -122,7 +121,9 @@ def require_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, RuntimeError) as error:
-        raise DataError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
+        raise DataError(
+            f"cannot be read ({getattr(error, 'strerror', None) or error}); put a file there, or take it out", path
+        ) from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
         kind = kinds.get(stat.S_IFMT(mode), "device")

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.faults.corpus import command
 from tests.faults.corpus.everything import LEGAL, MALFORMED
@@ -19,9 +21,15 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return build(tmp_path_factory.mktemp("corpus") / "clean")
 
 
-def test_there_are_a_hundred_and_each_names_a_place() -> None:
+def test_there_are_a_hundred_and_each_says_something_of_its_own() -> None:
     assert len(MALFORMED) >= 100
-    assert all(item.where and item.found for item in MALFORMED.values())
+    told = [(item.where, item.found, item.todo) for item in MALFORMED.values()]
+    assert len(set(told)) == len(told)
+    for item in MALFORMED.values():
+        assert len(item.where) >= 3, item
+        assert len(item.found) >= 8, item
+        assert len(item.todo) >= 4, item
+        assert item.todo not in item.found, item
 
 
 @pytest.mark.parametrize("item", MALFORMED.values(), ids=lambda item: f"{item.group}-{item.name}")
@@ -31,7 +39,7 @@ def test_one_line_says_what_where_and_what_to_do(item: Malformed, clean: Scene, 
     before = tree(scene.folder)
     done = command.run([*commands(scene)[item.command], *(more or ())])
     # Beside the one line: what was said before it came to that, and the hint above an option's mistake.
-    said = ("store: ", "prepare: ", "train: ", "predict: ", "Usage: ", "Try 'frugalseg")
+    said = ("store: ", "prepare: ", "train: ", "predict: ", "Usage: ", "Try '")
     lines = [line for line in done.lines if line and not line.startswith(said)]
     assert (done.status, len(lines)) == (2, 1), done
     assert lines[0].startswith("Error: "), lines
@@ -59,8 +67,14 @@ def test_legal_and_unusual_gives_the_plain_result(item: Legal, clean: Scene, tmp
     for scene, more in ((plain, None), (unusual, item.break_(unusual))):
         done = command.run([*commands(scene)[item.command], *(more or ())])
         assert done.status == 0, done
-        results.append(arrays(scene) if item.command == "prepare" else {})
+        results.append(arrays(scene) if item.command == "prepare" else predicted(scene))
     first, second = results
+    assert first
     assert first.keys() == second.keys()
     for name, array in first.items():
         np.testing.assert_allclose(second[name], array, rtol=0, atol=2e-3, err_msg=name)
+
+
+def predicted(scene: Scene) -> dict[str, NDArray[Any]]:
+    """Return the label maps in the out folder."""
+    return {path.name: scene.voxels(f"out/{path.name}") for path in sorted(scene.out.glob("*.nii.gz"))}

@@ -30,7 +30,7 @@ def predict(
     for item in channel or []:
         name, equals, file = item.partition("=")
         if not equals or not name or not file:
-            raise UserError(f"{item!r} is not of the form NAME=FILE", "--channel")
+            raise UserError(f"{item!r} is not of the form NAME=FILE, e.g. FLAIR=scan.nii.gz", "--channel")
         if name in named:
             raise UserError(f"{name!r} is given twice", "--channel")
         named[name] = Path(file)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from frugalseg.config.mistakes import explain
 from frugalseg.config.schema import Config
 from frugalseg.data.augment import PRESETS
+from frugalseg.data.names import kind_of
 from frugalseg.errors import ConfigError, did_you_mean
 from frugalseg.files import read_text
 
@@ -70,7 +71,9 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> Config:
     else:
         content = parse_yaml(recipe_text(recipe), recipe)
     if not isinstance(content, dict):
-        raise ConfigError("holds no settings (a YAML object was expected, such as `method: encdec`)", where)
+        raise ConfigError(
+            f"holds {kind_of(content)}, settings were expected (a YAML object, such as `method: encdec`)", where
+        )
     _expand_preset(content)
     for override in overrides:
         _set(content, override)
@@ -129,7 +132,8 @@ def parse_yaml(text: str, where: str | Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(
-            f"is not valid YAML{line}: {getattr(error, 'problem', None) or 'malformed'}", where
+            f"is not valid YAML{line}: {getattr(error, 'problem', None) or getattr(error, 'reason', 'malformed')}",
+            where,
         ) from error
     except (RecursionError, ValueError) as error:
         raise ConfigError(f"is not valid YAML: {error}", where) from error

@@ -96,7 +96,9 @@ def make_split(
     """
     available = [case for case in manifest.labelled if case.name not in manifest.validation]
     if not manifest.labelled:
-        raise DataError("no training case has a label; at least one is needed", manifest.folder)
+        raise DataError(
+            "no training case has a label, at least one is needed; put one there and name it", manifest.folder
+        )
     listed = manifest.validation if validation == LISTED else ()
     if validation == LISTED and not listed:
         raise DataError(f'lists no cases under "validation", which --validation {LISTED} asks for', manifest.folder)

@@ -59,7 +59,7 @@ def require_channels(files: Sequence[Path], names: Sequence[str], who: str) -> H
         return first
     for header, file in zip(headers, files, strict=True):
         if header.channels != 1:
-            raise DataError(f"has {header.channels} channels; one file a channel was expected", file)
+            raise DataError(f"has {header.channels} channels; one file a channel was expected; split it", file)
         if header.grid.shape != first.grid.shape:
             raise DataError(
                 f"has shape {header.grid.shape}, {files[0].name} has {first.grid.shape}; resample the channels to "

@@ -164,7 +164,10 @@ class LabelScheme:
                 members = None
             if not isinstance(members, list) or not members or not set(members) <= set(numbers) - {0}:
                 known = ", ".join(str(number) for number in numbers if number)
-                raise DataError(f"region {name!r} must be a list of label values out of {known}", where)
+                raise DataError(
+                    f"region {name!r} must be a list of label values out of {known}, not {str(given[name])[:60]}",
+                    where,
+                )
             regions.append((str(name), tuple(sorted(int(member) for member in members))))
         listed = value.get("regions_class_order") or []
         if not isinstance(listed, list | tuple):

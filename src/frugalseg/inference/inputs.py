@@ -181,6 +181,8 @@ def _group(files: Sequence[Path], channels: Sequence[str], may_miss: bool) -> li
         missing = tuple(i for i in range(len(channels)) if i not in parts)
         if missing and not may_miss:
             words = ", ".join(f"{channels[i]} ({name}_{i:04d})" for i in missing)
-            raise DataError(f"channel {words} is missing", parts[min(parts)].parent)
+            raise DataError(
+                f"channel {words} is missing; put it there, or take the case out", parts[min(parts)].parent
+            )
         result.append(PredictionInput(name, tuple(parts[i] for i in sorted(parts)), missing))
     return result

@@ -16,5 +16,5 @@ class InferenceSettings(Settings):
     """Share of a window that the next one covers again, at least."""
     flips: bool = False
     """Whether to average over mirrored copies (the axes that training mirrored); takes 2 to 8 times as long."""
-    batch: Annotated[int, Field(ge=1)] = 1
+    batch: Annotated[int, Field(ge=1, le=4096)] = 1
     """Windows at a time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -136,10 +137,10 @@ def model_facts(config: Config, plan: Plan, channels: tuple[str, ...], scheme: L
     }
 
 
-def from_facts(facts: Mapping[str, Any]) -> tuple[Config, Plan, tuple[str, ...], LabelScheme]:
-    """Read what `model_facts` returned."""
+def from_facts(facts: Mapping[str, Any], where: Path) -> tuple[Config, Plan, tuple[str, ...], LabelScheme]:
+    """Read what `model_facts` returned and wrote to the file `where`."""
     config = Config.model_validate(facts["config"])
     if not isinstance(facts["channels"], list) or not isinstance(facts["scheme"], dict):
         raise TypeError("channels must be a list of names, scheme an object")
     channels = tuple(str(name) for name in facts["channels"])
-    return config, Plan.from_json(facts["plan"]), channels, LabelScheme.from_json(facts["scheme"])
+    return config, Plan.from_json(facts["plan"], where), channels, LabelScheme.from_json(facts["scheme"])

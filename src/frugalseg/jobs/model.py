@@ -80,7 +80,7 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     facts = read_json_object(folder / "model.json")
     require_version(facts, FORMAT_VERSION, folder / "model.json")
     with describing("a model", folder / "model.json"):
-        config, plan, channels, scheme = from_facts(facts)
+        config, plan, channels, scheme = from_facts(facts, folder / "model.json")
         if not channels:
             raise ValueError("channels: at least one was expected")
     on = device or ("cuda" if torch.cuda.is_available() else "cpu")

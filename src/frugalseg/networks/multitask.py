@@ -38,8 +38,8 @@ class NetworkSettings(Settings):
     @field_validator("blocks")
     @classmethod
     def _blocks(cls, blocks: tuple[int, ...]) -> tuple[int, ...]:
-        if not 2 <= len(blocks) <= 7 or min(blocks) < 1:
-            raise ValueError("needs 2 to 7 levels with at least one block each")
+        if not 2 <= len(blocks) <= 7 or not 1 <= min(blocks) <= max(blocks) <= 64:
+            raise ValueError("needs 2 to 7 levels with 1 to 64 blocks each")
         return blocks
 
 

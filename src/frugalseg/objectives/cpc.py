@@ -48,7 +48,7 @@ class CpcSettings(TaskSettings):
     """For `updown`: predict the upper end of the axis from the lower one, or the other way round."""
     gap: Annotated[int, Field(ge=0)] | Literal["disjoint", "published"] = "disjoint"
     """Slabs between context and targets, at least; `disjoint`: as many as leave no shared voxel; `published`: 0."""
-    negatives: Annotated[int, Field(ge=1)] = 20
+    negatives: Annotated[int, Field(ge=1, le=2**20)] = 20
     """Negatives of each image, drawn without repetition (fewer where there are not so many candidates)."""
     negatives_from: Literal["image", "batch"] = "image"
     """Where they come from: the image itself, or all images of the step, on whatever process."""
@@ -56,7 +56,7 @@ class CpcSettings(TaskSettings):
     """Scores: inner products, or cosines divided by the temperature."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Divides the cosines."""
-    blocks: Annotated[int, Field(ge=1)] = 8
+    blocks: Annotated[int, Field(ge=1, le=64)] = 8
     """Residual blocks of the predictor."""
     chunk: Annotated[int, Field(ge=1)] | None = None
     """Patches encoded at a time, with recomputation in the backward pass; by default chosen to fit the memory."""

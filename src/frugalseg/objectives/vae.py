@@ -42,7 +42,7 @@ class VaeSettings(TaskSettings):
     """Factor of the mean squared error of the reconstruction, within the task (published: 0.1)."""
     kl_weight: Annotated[float, Field(ge=0)] = 0.1
     """Factor of the divergence of the code from a standard normal one, within the task (published: 0.1)."""
-    latent: Annotated[int, Field(ge=1)] = 128
+    latent: Annotated[int, Field(ge=1, le=65536)] = 128
     """Numbers in the code."""
     noise: bool = True
     """Whether training draws the code around its mean; without, it is the mean, as it always is in evaluation."""

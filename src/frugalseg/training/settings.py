@@ -42,16 +42,16 @@ class TrainingSettings(Settings):
     """Arithmetic of the network; `auto` is bf16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""
-    devices: Annotated[int, Field(ge=1)] = 1
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
     """Processes on each machine, one a GPU if there are GPUs; a step's samples are spread over all processes."""
-    nodes: Annotated[int, Field(ge=1)] = 1
+    nodes: Annotated[int, Field(ge=1, le=4096)] = 1
     """Machines; see docs/distributed.md."""
     deterministic: bool = False
     """On a CPU: refuse operations that have no deterministic form, and keep to the number of threads that the run
     began with when it goes on elsewhere. On a GPU: the deterministic forms where there are some."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights and of every sample."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes that cut and augment samples; by default one per two processors, at most 8."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest time between two checkpoints."""

@@ -91,9 +91,9 @@ def text_named_gz(scene: Scene) -> None:
     scene.file(f"data/{LABEL}", "not an image " * 80)
 
 
-@malformed("train", IMAGE, "is no NIfTI file", "export it as NIfTI")
+@malformed("train", UNLABELLED, "is no NIfTI file", "export it as NIfTI")
 def text_inside_gzip(scene: Scene) -> None:
-    scene.file(f"data/{IMAGE}", gzip.compress(b"not an image " * 80))
+    scene.file(f"data/{UNLABELLED}", gzip.compress(b"not an image " * 80))
 
 
 @malformed("train", UNLABELLED, "is not compressed, though its name ends in .gz", "compress it")

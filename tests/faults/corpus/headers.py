@@ -72,7 +72,7 @@ def header_of_another_length(scene: Scene) -> None:
     scene.patch(f"data/{IMAGE}", (0, "i", 1234))
 
 
-@malformed("train", LABEL, "is no NIfTI file", "export it as NIfTI")
+@malformed("train", LABEL, "is no NIfTI file (its header lacks the magic word)", "export it as NIfTI")
 def header_without_the_magic_word(scene: Scene) -> None:
     scene.patch(f"data/{LABEL}", (MAGIC, "4s", b"n+9\0"))
 

@@ -22,7 +22,7 @@ def empty_json(scene: Scene) -> None:
     scene.file(FILE, "")
 
 
-@malformed("train", SET, "is not valid JSON: Unterminated string starting at in line 1", "in line 1")
+@malformed("train", SET, "is not valid JSON: Unterminated string starting at in line 1", "correct it")
 def json_cut_short(scene: Scene) -> None:
     scene.file(FILE, text(scene)[:200])
 
@@ -37,12 +37,12 @@ def json_list(scene: Scene) -> None:
     scene.file(FILE, f"[{text(scene)}]")
 
 
-@malformed("train", SET, "nested too deeply", "100 levels are the most")
+@malformed("train", SET, "is not valid JSON: nested too deeply", "100 levels are the most")
 def json_of_a_hundred_thousand_levels(scene: Scene) -> None:
     scene.file(FILE, '{"training": ' + "[" * 100_000 + "]" * 100_000 + "}")
 
 
-@malformed("train", SET, "nested too deeply", "correct it")
+@malformed("train", SET, "is nested too deeply, 100 levels are the most", "correct it")
 def json_of_a_hundred_and_one_levels(scene: Scene) -> None:
     scene.file(FILE, '{"training": ' + "[" * 100 + "]" * 100 + "}")
 
@@ -82,13 +82,13 @@ def json_of_a_gigabyte(scene: Scene) -> None:
     os.truncate(scene.file(FILE, ""), 2**30)
 
 
-@malformed("train", SET, "is not a file", "put one there")
+@malformed("train", SET, "is a folder, a file was expected", "put one there")
 def json_that_is_a_folder(scene: Scene) -> None:
     remove(scene.data / SET)
     (scene.data / SET).mkdir()
 
 
-@malformed("train", SET, "is not a file", "put one there")
+@malformed("train", SET, "is a pipe, a file was expected", "put one there")
 def json_that_is_a_pipe(scene: Scene) -> None:
     remove(scene.data / SET)
     os.mkfifo(scene.data / SET)
@@ -107,12 +107,15 @@ def wrong(name: str, found: str, todo: str, /, **keys: Any) -> None:
 wrong("no_channels", 'has no "modality"', 'an object such as {"0": "MRI"}', modality=None)
 wrong(
     "channels_in_a_list",
-    '"modality" must be an object such as {"0": "MRI"}',
-    'an object such as {"0": "MRI"}',
+    '"modality" must be an object',
+    'such as {"0": "MRI"}',
     modality=["T1", "T2"],
 )
 wrong(
-    "channels_counted_from_one", '"modality" must number its channels 0 to 1', "not", modality={"1": "a", "2": "b"}
+    "channels_counted_from_one",
+    '"modality" must number its channels 0 to 1',
+    "not 1, 2",
+    modality={"1": "a", "2": "b"},
 )
 wrong("two_channels_of_one_name", '"modality" names a channel twice: a, a', "rename", modality={"0": "a", "1": "a"})
 wrong(
@@ -121,10 +124,10 @@ wrong(
     "a name was expected",
     modality={"0": "a", "1": [2]},
 )
-wrong("no_labels", "labels: an object of names and values was expected", "such as", labels=None)
+wrong("no_labels", "labels: an object of names and values was expected, such as", "not nothing", labels=None)
 wrong("labels_in_a_list", "labels: an object of names and values was expected", "not a list", labels=["a", "b"])
 wrong("no_background", "labels need different values, 0 (background) among", "them", labels={"1": "a", "2": "b"})
-wrong("background_alone", "labels name no structure beside the background", "add", labels={"0": "background"})
+wrong("background_alone", "labels name no structure beside the background", "add one", labels={"0": "background"})
 wrong("a_value_twice", "labels need different values", "among them", labels={"background": 0, "a": 1, "b": 1})
 wrong("a_value_with_a_half", "'a': 1.5 is doubled or not an integer", "such as", labels={"background": 0, "a": 1.5})
 wrong(
@@ -140,11 +143,13 @@ wrong(
 )
 wrong("a_label_without_a_name", "has no name", "such as", labels={"0": "background", "1": ""})
 wrong("regions_in_a_list", "regions must be an object of names and lists", "such as", regions=["box"])
-wrong("region_of_lists", "region 'all' must be a list of label values out of 1", "list", regions={"all": [[1]]})
+wrong(
+    "region_of_lists", "region 'all' must be a list of label values", "out of 1, not [[1]]", regions={"all": [[1]]}
+)
 wrong(
     "region_of_an_unknown_value",
-    "region 'all' must be a list of label values out of 1",
-    "values",
+    "region 'all' must be a list of label values out of",
+    "1, not [2]",
     regions={"all": [2]},
 )
 wrong(
@@ -177,8 +182,8 @@ wrong(
 wrong("ignored_value_of_a_label", "the ignored value 1 is also that of a label", "one of its own", ignore=1)
 wrong(
     "training_that_is_text",
-    '"training" must be a list of at most 100000 entries',
-    "must be a list",
+    '"training" must be a list of at most 100000',
+    "entries, not text",
     training="imagesTr",
 )
 wrong(
@@ -190,8 +195,8 @@ wrong(
 wrong("training_without_images", 'an entry of "training" has no "image"', "name", training=[{"label": IMAGE}])
 wrong(
     "test_that_is_an_object",
-    '"test" must be a list of at most 100000 entries',
-    "must be a list",
+    '"test" must be a list of at most 100000',
+    "entries, not an object",
     test={"image": TEST},
 )
 wrong("test_of_numbers", "a file name was expected, not '7'", "path below", test=[7])
@@ -203,8 +208,8 @@ wrong(
     "correct",
     groups={"nobody": "p"},
 )
-wrong("validation_that_is_text", "validation must be a list of names of cases", "not text", validation="case_00")
-wrong("validation_that_is_a_number", "validation must be a list of names of cases", "not a number", validation=1)
+wrong("validation_that_is_text", "validation must be a list of names of", "cases, not text", validation="case_00")
+wrong("validation_that_is_a_number", "validation must be a list of names", "of cases, not a number", validation=1)
 wrong(
     "validation_of_a_test_case",
     "validation names the test case 'case_05'",
@@ -213,7 +218,12 @@ wrong(
 )
 wrong("validation_without_a_label", "validation names 'case_03'", "labelled training case", validation=["case_03"])
 wrong("validation_twice_the_same", "validation names 'case_00' twice", "once", validation=["case_00", "case_00"])
-wrong("annotated_in_a_list", "annotated_classes must be an object such as", "box", annotated_classes=["box"])
+wrong(
+    "annotated_in_a_list",
+    "annotated_classes must be an object",
+    'such as {"case_01": ["box"]}',
+    annotated_classes=["box"],
+)
 wrong(
     "annotated_unknown",
     "'boks' is no structure of this data set (box)",
@@ -258,7 +268,7 @@ def nothing_to_train_on(scene: Scene) -> None:
     scene.dataset(training=[])
 
 
-@malformed("train", "data", "no training case has a label; at least one is needed", "at least one is needed")
+@malformed("train", "data", "no training case has a label, at least one is needed", "put one there and name it")
 def nothing_labelled(scene: Scene) -> None:
     scene.dataset(training=[])
 

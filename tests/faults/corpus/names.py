@@ -54,9 +54,7 @@ def label_linked_by_folder(scene: Scene) -> None:
     (scene.data / "labelsTr").symlink_to(scene.extra / "labels", target_is_directory=True)
 
 
-@malformed(
-    "train", IMAGE, "cannot be read (Too many levels of symbolic links)", "read (Too many levels of symbolic links)"
-)
+@malformed("train", IMAGE, "cannot be read (Too many levels of symbolic links)", "put a file there, or take it out")
 def link_to_itself(scene: Scene) -> None:
     remove(scene.data / IMAGE)
     (scene.data / IMAGE).symlink_to("case_00.nii.gz")
@@ -117,7 +115,7 @@ def cases_that_differ_in_capitals(scene: Scene) -> None:
     twin(scene, "Case_03.nii.gz")
 
 
-@malformed("train", "caf\\udce9.nii.gz", "its name is not UTF-8", "rename it")
+@malformed("train", "imagesTr/caf\\udce9.nii.gz", "its name is not UTF-8", "rename it")
 def name_of_another_character_set(scene: Scene) -> None:
     twin(scene, "café.nii.gz".encode("latin-1"))
 

@@ -77,14 +77,12 @@ def zero_spacing_to_predict(scene: Scene) -> list[object]:
     return paths
 
 
-@malformed("predict", "extra", "channel T2 (a_0001) is missing", "channel T2 (a_0001) is missing")
+@malformed("predict", "extra", "channel T2 (a_0001) is missing", "put it there, or take the case out")
 def channel_file_missing(scene: Scene) -> list[object]:
     return given(scene, a_0000=grey()[..., 0])
 
 
-@malformed(
-    "predict", "a_0001.nii.gz", "has 2 channels; one file a channel was expected", "one file a channel was expected"
-)
+@malformed("predict", "a_0001.nii.gz", "has 2 channels; one file a channel was expected", "split it")
 def channel_file_of_two_channels(scene: Scene) -> list[object]:
     return given(scene, a_0000=grey()[..., 0], a_0001=grey())
 
@@ -101,7 +99,7 @@ def inputs_that_differ_in_capitals(scene: Scene) -> list[object]:
     return given(scene, A=grey(), a=grey())
 
 
-@malformed("predict", "caf\\udce9.nii.gz", "its name is not UTF-8", "rename it")
+@malformed("predict", "extra/caf\\udce9.nii.gz", "its name is not UTF-8", "rename it")
 def input_of_another_character_set(scene: Scene) -> list[object]:
     paths = given(scene, a=grey())
     shutil.copyfile(scene.extra / "a.nii.gz", os.fsencode(scene.extra) + b"/caf\xe9.nii.gz")
@@ -121,7 +119,7 @@ def unknown_channel(scene: Scene) -> list[object]:
     return ["--channel", f"T1={path}", "--channel", f"T3={path}"]
 
 
-@malformed("predict", "--channel", "'T1' is not of the form NAME=FILE", "'T1' is not of the form NAME=FILE")
+@malformed("predict", "--channel", "'T1' is not of the form NAME=FILE", "e.g. FLAIR=scan.nii.gz")
 def channel_without_a_file(scene: Scene) -> list[object]:
     return ["--channel", "T1"]
 
@@ -224,16 +222,16 @@ wrong(
 )
 wrong(
     "no_truth",
-    "labelsTs",
-    ")",
-    "give",
+    "data",
+    "has no label maps of test cases",
+    "put some there, or give another folder",
     lambda s: shutil.rmtree(s.data / "labelsTs"),
 )
 wrong(
     "truth_of_no_label",
-    "labelsTs",
-    ")",
-    "put",
+    "data",
+    "has no label maps of test cases (.nii.gz",
+    "put some there, or give another folder",
     lambda s: remove(s.data / "labelsTs/case_05.nii.gz"),
 )
 wrong(

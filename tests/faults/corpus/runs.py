@@ -107,7 +107,7 @@ wrong(
     "state_without_hashes",
     "predict",
     "last",
-    "no intact checkpoint is left: run/last/state.json: does not describe a c",
+    "state.json: does not describe a checkpoint ('sha256' is missing)",
     NONE_LEFT,
     lambda s: state(s, drop("sha256")),
 )
@@ -115,7 +115,7 @@ wrong(
     "state_without_a_step",
     "predict",
     "last",
-    "no intact checkpoint is left: run/last/state.json: does not describe a c",
+    "state.json: does not describe a checkpoint ('step' is missing)",
     NONE_LEFT,
     lambda s: state(s, drop("step")),
 )
@@ -123,7 +123,7 @@ wrong(
     "state_with_a_step_of_text",
     "predict",
     "last",
-    "no intact checkpoint is left: run/last/state.json: does not describe a c",
+    "state.json: does not describe a checkpoint (invalid literal for int() with base 10: 'two')",
     NONE_LEFT,
     lambda s: state(s, put(step="two")),
 )
@@ -251,28 +251,33 @@ wrong(
     "safetensors_header_of_exabytes",
     "predict",
     "model.safetensors",
-    "cannot be read as safetensors (Error while deserializing header",
-    "copy",
+    "cannot be read as safetensors (Error while deserializing header: header too large",
+    "copy it anew",
     tensors(struct.pack("<Q", 2**60) + b"{}"),
 )
 wrong(
     "safetensors_header_of_no_json",
     "predict",
     "model.safetensors",
-    "cannot be read as safetensors",
-    "copy it anew, or take another checkpoint",
+    "cannot be read as safetensors (Error while deserializing header: invalid JSON",
+    "copy it anew",
     tensors(struct.pack("<Q", 8) + b"notjson!" + bytes(100)),
 )
 wrong(
     "safetensors_offsets_outside",
     "predict",
     "model.safetensors",
-    "cannot be read as safetensors",
-    "header",
+    "cannot be read as safetensors (Error while deserializing header: invalid header length",
+    "copy it anew",
     tensors(struct.pack("<Q", 62) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36000000]}}'),
 )
 wrong(
-    "safetensors_empty", "predict", "model.safetensors", "cannot be read as safetensors", "too small", tensors(b"")
+    "safetensors_empty",
+    "predict",
+    "model.safetensors",
+    "cannot be read as safetensors (Error while deserializing header: header too small",
+    "copy it anew",
+    tensors(b""),
 )
 wrong(
     "model_of_a_newer_format",
@@ -302,7 +307,7 @@ wrong(
     "model_with_a_scheme_of_text",
     "predict",
     MODEL,
-    "does not describe a model (",
+    "channels must be a list of names, scheme an object",
     OTHER,
     lambda s: model(s, put(scheme="box")),
 )
@@ -310,7 +315,7 @@ wrong(
     "model_with_channels_of_a_number",
     "predict",
     MODEL,
-    "does not describe a model (channels",
+    "does not describe a model (channels must be a list of names",
     OTHER,
     lambda s: model(s, put(channels=2)),
 )
@@ -318,38 +323,38 @@ wrong(
     "model_of_no_channel",
     "predict",
     MODEL,
-    "does not describe a model (channels",
-    "at least one",
+    "does not describe a model (channels: ",
+    "at least one was expected",
     lambda s: model(s, put(channels=[])),
 )
 wrong(
     "model_of_a_billion_features",
     "predict",
-    "plan.json",
-    "does not describe a plan (plan: width is 1000000000, 1 to 4096 was expec",
-    "4096",
+    "last/model.json",
+    "plan: width is 1000000000",
+    "1 to 4096 was expected",
     lambda s: model(s, lambda m: m["plan"].update(width=10**9)),
 )
 wrong(
     "model_of_a_negative_crop",
     "predict",
-    "plan.json",
-    "does not describe a plan (plan: crop is [8, 8, -8], 1 to 4096 was expect",
-    "1 to",
+    "last/model.json",
+    "plan: crop is [8, 8, -8]",
+    "1 to 4096 was expected",
     lambda s: model(s, lambda m: m["plan"].update(crop=[8, 8, -8])),
 )
 wrong(
     "model_of_a_thousand_levels",
     "predict",
-    "plan.json",
-    "does not describe a plan (plan: strides has 1000 levels, 1 to 16 were ex",
-    "16",
+    "last/model.json",
+    "plan: strides has 1000 levels",
+    "1 to 16 were expected",
     lambda s: model(s, lambda m: m["plan"].update(strides=[[2, 2, 2]] * 1000)),
 )
 wrong(
     "model_of_strides_of_text",
     "predict",
-    "plan.json",
+    "last/model.json",
     "does not describe a plan (not enough values to unpack (expected 3, got 1",
     OTHER,
     lambda s: model(s, lambda m: m["plan"].update(strides="222")),
@@ -357,7 +362,7 @@ wrong(
 wrong(
     "model_of_kernels_of_a_hundred",
     "predict",
-    "plan.json",
+    "last/model.json",
     "does not describe a plan (plan: kernels has 2 levels, strides 4)",
     "was it changed, or written by another version of frugalseg?",
     lambda s: model(s, lambda m: m["plan"].update(kernels=[[100] * 3] * 2)),

@@ -52,5 +52,5 @@ def read(folder: Path, content: dict[str, Any], where: Path) -> Listing:
 def _entries(content: dict[str, Any], key: str, where: Path) -> list[Any]:
     entries = content.get(key) or []
     if not isinstance(entries, list) or len(entries) > MAX_CASES:
-        raise DataError(f'"{key}" must be a list of at most {MAX_CASES} entries', where)
+        raise DataError(f'"{key}" must be a list of at most {MAX_CASES} entries, not {kind_of(entries)}', where)
     return entries

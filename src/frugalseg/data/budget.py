@@ -17,7 +17,7 @@ import numpy as np
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.errors import DataError, UserError, did_you_mean
 from frugalseg.files import read_text
-from frugalseg.formats import SPLIT_FORMAT, require_seal, require_version, seal
+from frugalseg.formats import SPLIT_FORMAT, describing, require_seal, require_version, seal
 
 LISTED = "listed"
 
@@ -58,17 +58,21 @@ class Split:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: It is of a newer format, or does not have the hash that was written with it.
+            DataError: It is of a newer format, does not have the hash that was written with it, or lacks something.
         """
         require_version(value, SPLIT_FORMAT, where)
         content = require_seal(value, where)
-        return Split(
-            tuple(content["labelled"]),
-            tuple(content["validation"]),
-            tuple(content["unlabelled"]),
-            str(content["rule"]),
-            bool(content["transductive"]),
-        )
+        with describing("a split", where):
+            names = [content[key] for key in ("labelled", "validation", "unlabelled")]
+            if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in names):
+                raise ValueError("lists of names of cases were expected")
+            return Split(
+                tuple(names[0]),
+                tuple(names[1]),
+                tuple(names[2]),
+                str(content["rule"]),
+                bool(content["transductive"]),
+            )
 
 
 def make_split(

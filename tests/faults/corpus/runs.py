@@ -13,7 +13,7 @@ import torch
 from tests.faults.corpus import sealing
 from tests.faults.corpus.registry import legal, malformed
 from tests.faults.corpus.scene import Scene, remove
-from tests.faults.corpus.sealing import LAST, alone, drop, flip, model, put, record, state, weights
+from tests.faults.corpus.sealing import LAST, alone, drop, flip, model, put, record, split, state, weights
 
 NONE_LEFT = "start the run anew in another folder"
 MODEL, STATE, RUN = "last/model.json", "last/state.json", "run.json"
@@ -538,6 +538,22 @@ wrong(
     "has format 3",
     "update frugalseg",
     lambda s: s.json("run/split.json", put(format_version=3)),
+)
+wrong(
+    "split_without_labels",
+    "resume",
+    "split.json",
+    "does not describe a split ('labelled' is missing)",
+    "was it changed, or written by another version",
+    lambda s: split(s, drop("labelled")),
+)
+wrong(
+    "split_with_labels_of_text",
+    "resume",
+    "split.json",
+    "does not describe a split (lists of names of cases",
+    "were expected)",
+    lambda s: split(s, put(labelled="case_00")),
 )
 wrong("split_missing", "info", "split.json", "does not exist", "restore it", lambda s: remove(s.run / "split.json"))
 wrong(

@@ -62,6 +62,14 @@ def record(scene: Scene, change: Callable[[dict[str, Any]], object] = lambda fac
     scene.file("run/run.json", json.dumps(seal(facts)))
 
 
+def split(scene: Scene, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change split.json and seal it, and run.json for it."""
+    facts = json.loads((scene.run / "split.json").read_text())
+    change(facts)
+    scene.file("run/split.json", json.dumps(seal(facts)))
+    record(scene)
+
+
 def drop(key: str) -> Callable[[dict[str, Any]], object]:
     """Return a change that takes a key away."""
     return lambda facts: facts.pop(key)

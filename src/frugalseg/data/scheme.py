@@ -143,7 +143,10 @@ class LabelScheme:
         values = tuple(sorted(((name, number) for name, number in labels.items()), key=lambda item: item[1]))
         numbers = [number for _, number in values]
         if not numbers or len(set(numbers)) < len(numbers) or min(numbers) != 0 or max(numbers) > 2**15 - 1:
-            raise DataError("labels need different values, 0 (background) among them, none over 32767", where)
+            shown = ", ".join(map(str, numbers[:10])) + (" ..." if len(numbers) > 10 else "")
+            raise DataError(
+                f"labels need different values, 0 (background) among them, none over 32767, not {shown}", where
+            )
         if len(numbers) < 2:
             raise DataError("labels name no structure beside the background; add one", where)
         if len(numbers) > IGNORED:

@@ -17,7 +17,9 @@ def line(item: Malformed, clean: Scene, folder: Path) -> str:
     scene = copy(clean, folder)
     more = item.break_(scene)
     done = command.run([*commands(scene)[item.command], *(more or ())])
-    return f"{done.status}: " + " / ".join(done.lines).replace(f"{folder}/", "")
+    # What was said before it came to that is of the machine.
+    lines = [line for line in done.lines if line.startswith(("Error", "Internal"))]
+    return f"{done.status}: " + " / ".join(lines).replace(f"{folder}/", "")
 
 
 def main() -> None:

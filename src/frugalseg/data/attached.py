@@ -36,6 +36,13 @@ META_BYTES = {
     **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
+VECTORS = {
+    **dict.fromkeys(("DimSize", "ElementSpacing", "ElementSize"), 1),
+    **dict.fromkeys(("Offset", "Position", "Origin", "CenterOfRotation"), 1),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), 2),
+}
+"""Fields of a MetaImage that hold a number for each dimension (1) or for each pair of them (2)."""
+LONGEST_KEY = 200
 BYTE_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 KINDS = {
     "domain",
@@ -200,7 +207,11 @@ def _meta(file: IO[bytes], path: Path) -> Attached:
         key, equals, value = line.partition("=")
         if not equals:
             raise DataError("cannot be read as MetaImage (a line of its header is no KEY = VALUE)", path)
+        if len(key) > LONGEST_KEY:
+            raise DataError(f"has a key of {len(key)} characters in its header: it is damaged; copy it anew", path)
         fields[key.strip()] = value.strip()
+        if power := VECTORS.get(key.strip()):
+            _require_numbers(key.strip(), value, _numbers(fields, "NDims", path), power, path)
         if key.strip() == "ElementDataFile":
             break
     _refuse_detached(fields.get("ElementDataFile") != "LOCAL", path)
@@ -219,6 +230,17 @@ def _meta(file: IO[bytes], path: Path) -> Attached:
     if len(orders) > 1:
         raise DataError(f"says two orders of its bytes ({' and '.join(BYTE_ORDERS)}); export it anew", path)
     return Attached(file.tell(), size, "deflate" if packed else "raw", ">" if True in orders else "<")
+
+
+def _require_numbers(key: str, value: str, dimension: list[int], power: int, path: Path) -> None:
+    """Refuse what SimpleITK would refuse with lines of its own on the terminal, or take for zeros."""
+    count = dimension[0] ** power if len(dimension) == 1 else 0
+    try:
+        numbers = [float(word) for word in value.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{key!r} in its header must be {count} numbers, not {value.strip()[:60]!r}", path)
 
 
 def _refuse_detached(detached: bool, path: Path) -> None:

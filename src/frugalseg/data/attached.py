@@ -205,10 +205,18 @@ def _meta(file: IO[bytes], path: Path) -> Attached:
     fields: dict[str, str] = {}
     for line in _lines(file, path):
         key, equals, value = line.partition("=")
+        if not line.replace(
+            "\t", " "
+        ).isprintable():  # SimpleITK would read another key or file name than is seen here
+            raise DataError("has control characters in its header: it is damaged; copy it anew", path)
         if not equals:
             raise DataError("cannot be read as MetaImage (a line of its header is no KEY = VALUE)", path)
         if len(key) > LONGEST_KEY:
             raise DataError(f"has a key of {len(key)} characters in its header: it is damaged; copy it anew", path)
+        if key.strip() in fields:
+            raise DataError(
+                f"names {key.strip()[:60]!r} twice in its header; take one out, or export it anew", path
+            )
         fields[key.strip()] = value.strip()
         if power := VECTORS.get(key.strip()):
             _require_numbers(key.strip(), value, _numbers(fields, "NDims", path), power, path)

@@ -153,6 +153,7 @@ WRONG: list[tuple[str, bytes, bytes, str]] = [
     (".mha", b"Offset = ", b"Offset = nan ", "'Offset' in its header must be 3 numbers"),
     (".mha", b"TransformMatrix = ", b"TransformMatrix = 1 ", "'TransformMatrix' in its header must be 9 numbers"),
     (".mha", b"NDims = 3\n", b"NDims = 3\nCompressedData = True\n", "names 'CompressedData' twice"),
+    (".mha", b"BinaryData = True", b"BinaryData =", "as text"),
     (".mha", b"= LOCAL", b"= \x1cLOCAL", "control characters"),
     (".mha", b"NDims = 3\n", b"NDims = 3\n" + b"F" * 900 + b" = 3\n", "a key of 901 characters"),
     (".mha", b"ElementType = MET_SHORT", b"ElementType = MET_STRING", "MET_STRING"),

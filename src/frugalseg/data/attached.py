@@ -227,14 +227,14 @@ def _meta(file: IO[bytes], path: Path) -> Attached:
     kind = fields.get("ElementType", "nothing")
     if fields.get("ObjectType", "Image") != "Image" or kind not in META_BYTES:
         raise DataError(f"has voxels of type {kind[:40]!r}, which cannot be used; convert it to grey values", path)
-    if fields.get("BinaryData", "True").lower()[:1] not in "t1" or fields.get("HeaderSize", "0") != "0":
+    if fields.get("BinaryData", "True").lower()[:1] not in ("t", "1") or fields.get("HeaderSize", "0") != "0":
         raise DataError("stores its voxels as text or after a gap; save it anew in binary form", path)
     channels = _numbers({"ElementNumberOfChannels": "1", **fields}, "ElementNumberOfChannels", path)
     if len(channels) != 1 or not 1 <= channels[0] * math.prod(sizes) <= MAX_VOXELS:
         raise DataError(f"claims {channels} channels: its header is damaged; copy it anew", path)
     size = math.prod(sizes) * channels[0] * META_BYTES[kind]
-    packed = fields.get("CompressedData", "False").lower()[:1] in "t1"
-    orders = {fields[key].lower()[:1] in "t1" for key in BYTE_ORDERS if fields.get(key)}
+    packed = fields.get("CompressedData", "False").lower()[:1] in ("t", "1")
+    orders = {fields[key].lower()[:1] in ("t", "1") for key in BYTE_ORDERS if fields.get(key)}
     if len(orders) > 1:
         raise DataError(f"says two orders of its bytes ({' and '.join(BYTE_ORDERS)}); export it anew", path)
     return Attached(file.tell(), size, "deflate" if packed else "raw", ">" if True in orders else "<")

@@ -48,7 +48,7 @@ class Grid:
         """How far the axes are from right angles, in degrees: 0 but for a sheared image."""
         directions = self.affine[:3, :3] / np.array(self.spacing)
         cosines = np.abs(directions.T @ directions)[[0, 0, 1], [1, 2, 2]]
-        return float(90 - np.degrees(np.arccos(np.clip(cosines.max(), 0, 1))))
+        return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
 
     @property
     def voxel_volume(self) -> float:

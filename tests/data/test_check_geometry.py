@@ -16,7 +16,6 @@ from frugalseg.data.check_geometry import (
     geometry_remarks,
     label_remark,
     mend_limit,
-    shear,
 )
 from frugalseg.data.check_report import Remark
 from frugalseg.data.readers import read_header
@@ -129,7 +128,7 @@ def test_shear_is_told_in_degrees(tmp_path: Path, degrees: float) -> None:
     tilted = np.eye(4)
     tilted[1, 2] = np.tan(np.radians(degrees))  # as the gantry of a CT: slices slide along y
     tilted = rotation(20) @ tilted @ np.diag([0.5, 0.5, 4.0, 1.0])
-    assert shear(Grid(SHAPE, tilted)) == pytest.approx(degrees)
+    assert Grid(SHAPE, tilted).skew == pytest.approx(degrees)
     remarks = saved(tmp_path / "a.nii", tilted)
     assert len(remarks) == (degrees > 0.1)
     if remarks:

@@ -32,7 +32,7 @@ def mend_limit(grid: Grid, given: float | None = None) -> float:
 def geometry_remarks(file: Path, grid: Grid) -> list[Remark]:
     """Look at the header of a file that lies on `grid`."""
     remarks = []
-    if (degrees := shear(grid)) > SHEAR_DEGREES:
+    if (degrees := grid.skew) > SHEAR_DEGREES:
         remarks.append(
             Remark(
                 "warning",
@@ -44,13 +44,6 @@ def geometry_remarks(file: Path, grid: Grid) -> list[Remark]:
         )
     header = nifti_header(file)
     return remarks if header is None else remarks + _transforms(header, grid) + _unit(header, grid)
-
-
-def shear(grid: Grid) -> float:
-    """Return by how many degrees the angle between two axes differs from a right one, at most."""
-    directions = grid.affine[:3, :3] / np.array(grid.spacing)
-    cosines = [abs(float(directions[:, one] @ directions[:, two])) for one, two in ((0, 1), (0, 2), (1, 2))]
-    return float(np.degrees(np.arcsin(min(1.0, max(cosines)))))
 
 
 def nifti_header(file: Path) -> Any:

@@ -2,8 +2,8 @@
 
 atheris 3.0.0 works on Python 3.11, and in an environment of its own that sees the project's packages:
 
-    python3.11 -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris==3.0.0
-    PYTHONPATH=src:.:.venv/lib/python3.11/site-packages /tmp/fuzz/bin/python -m tests.faults.fuzz.nifti \\
+    python3.11 -m venv .fuzz-venv && .fuzz-venv/bin/pip install atheris==3.0.0
+    PYTHONPATH=src:.:.venv/lib/python3.11/site-packages .fuzz-venv/bin/python -m tests.faults.fuzz.nifti \\
         -max_total_time=600 -rss_limit_mb=4096 -timeout=20 -max_len=20000
 
 Each target is a module here: nifti, images, dataset, table, recipe, checkpoint, records. A run does not end with

@@ -17,12 +17,12 @@ from frugalseg.objectives import Batch, CpcSettings, Shapes
 from frugalseg.objectives.base import outputs_of
 from frugalseg.objectives.cpc import (
     ContrastivePredictiveCoding,
-    assign_roles,
     cut_patches,
     info_nce_loss,
     info_nce_scores,
 )
 from frugalseg.objectives.cpc_layout import choose_layout
+from frugalseg.objectives.cpc_roles import assign_roles
 
 STRIDE = (8, 8, 8)
 CROP = (16, 32, 16)
@@ -204,6 +204,7 @@ def test_training_beats_chance() -> None:
 
 def test_encode_is_the_shared_encoder() -> None:
     _, branch = network(SMALL)
+    branch.eval()
     seen = []
 
     def encode(patches: Tensor, keys: Tensor) -> list[Tensor]:

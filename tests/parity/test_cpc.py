@@ -10,12 +10,12 @@ from frugalseg.networks import BranchInput, Encoder
 from frugalseg.objectives.cpc import (
     ContrastivePredictiveCoding,
     CpcSettings,
-    assign_roles,
     cut_patches,
     info_nce_loss,
     info_nce_scores,
 )
 from frugalseg.objectives.cpc_layout import Layout
+from frugalseg.objectives.cpc_roles import assign_roles
 from tests.parity.goldens import FEATURES, GRADIENTS, LOSSES, Goldens
 
 NETWORK_TASKS = [

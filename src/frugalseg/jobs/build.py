@@ -114,12 +114,13 @@ def with_chunks(config: Config, plan: Plan, channels: int, memory: int, processe
     for name, settings in config.auxiliary.items():
         tasks[name] = settings
         if isinstance(settings, CpcSettings):
-            layout = settings.build(Shapes(channels, plan.crop, plan.strides, (8,), 8, 1, 2)).layout
+            task = settings.build(Shapes(channels, plan.crop, plan.strides, (8,), 8, 1, 2))
+            layout = task.layout
             voxels = layout.patch[0] * layout.patch[1] * layout.patch[2]
             each = voxels * plan.width * FLOATS_PER_VOXEL * 4
-            total = samples * layout.grid[0] * layout.grid[1] * layout.grid[2]
+            total = samples * task.needed.most
             fits = max(1, memory // 3 // each)
-            why = f"{layout.describe()}; {total} patches a step" + (" and process" if processes > 1 else "")
+            why = f"{layout.describe()}; at most {total} patches a step" + (" and process" if processes > 1 else "")
             if settings.chunk is None and fits < total:
                 tasks[name] = settings.model_copy(update={"chunk": int(fits)})
                 why += f", encoded {fits} at a time to fit {memory / GIB:.1f} GiB"

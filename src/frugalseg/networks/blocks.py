@@ -8,24 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-NORM_GROUPS = 8
-NORM_EPS = 1e-5
+from frugalseg.networks.normalisation import normalisation
+
 TINY = 3  # voxels a side below which bf16 is not trusted on a CPU
 
 Triple = tuple[int, int, int]
-
-
-class Normalisation(nn.GroupNorm):
-    """Group normalisation that is fast after a convolution in channels-last order (docs/decisions/0006)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, x, y, z) to the same shape."""
-        return super().forward(x.contiguous() if x.device.type == "cpu" else x)
-
-
-def normalisation(channels: int) -> Normalisation:
-    """Return group normalisation with 8 groups."""
-    return Normalisation(NORM_GROUPS, channels, eps=NORM_EPS)
 
 
 class Convolution(nn.Conv3d):
@@ -65,9 +52,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, x, y, z) to the same shape."""
-        inner: Tensor = self.conv1(functional.relu(self.norm1(x)))
-        inner = self.conv2(functional.relu(self.norm2(inner)))
-        return x + inner
+        inner: Tensor = self.conv1(self.norm1(x))
+        inner = self.conv2(self.norm2(inner))
+        return inner.add_(x)  # nobody else has seen it
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -52,6 +52,8 @@ def keyed_dropout(x: Tensor, keys: Tensor, rate: float) -> Tensor:
     words = keyed_words(keys, (elements + 1) // 2)
     draws = words.view(torch.int16)[:, :elements].reshape(x.shape)  # uniform on [-32768, 32767]
     keep = (draws >= threshold - 32768).to(x.dtype)
+    if x.ndim == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        keep = keep.contiguous(memory_format=torch.channels_last_3d)  # a product of two orders is 10 times slower
     return x * keep.mul_(65536 / (65536 - threshold))
 
 

@@ -74,5 +74,11 @@ def all_rows(rows: Tensor) -> Tensor:
     if share is None:
         return rows
     count = int(all_sum(torch.tensor(len(rows), device=rows.device)))
-    places = torch.arange(share.rank, count, share.world, device=rows.device)
+    places = row_numbers(len(rows), rows.device)
     return all_sum(rows.new_zeros(count, *rows.shape[1:]).index_copy(0, places, rows))
+
+
+def row_numbers(count: int, device: torch.device) -> Tensor:
+    """Return the numbers (count,) of this process's rows among those of all processes."""
+    share = _current.get() or Share(0, 1)
+    return share.rank + share.world * torch.arange(count, device=device)

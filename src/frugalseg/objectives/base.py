@@ -173,6 +173,10 @@ class Task(Branch):
         """Return scalars that are worth logging; nothing is trained on them."""
         return {}
 
+    def assume_most(self) -> None:
+        """From now on take no size from a tensor's numbers but the largest possible: they are about to be gone."""
+        return
+
     def spare_memory(self, samples: int) -> str | None:
         """Need less memory from now on, with the same result up to rounding; called where memory ran out.
 

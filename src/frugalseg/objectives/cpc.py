@@ -10,8 +10,8 @@ Two differences from the published code, which DESIGN section 7 explains: the lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,10 +21,11 @@ from torch.utils.checkpoint import checkpoint
 
 from frugalseg.networks.blocks import ResidualBlock, Triple, convolution
 from frugalseg.networks.branch import BranchInput
-from frugalseg.networks.keyed import keyed_choice, subkeys
+from frugalseg.networks.keyed import subkeys
 from frugalseg.objectives.across import all_rows
 from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, masked_mean, require
 from frugalseg.objectives.cpc_layout import Layout, choose_layout
+from frugalseg.objectives.cpc_roles import Needed, Roles, assign_roles, draw_negatives
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 
@@ -71,35 +72,24 @@ class CpcSettings(TaskSettings):
         return ContrastivePredictiveCoding(self, layout, shapes.features[-1])
 
 
+def patch_view(image: Tensor, patch: Triple, stride: Triple) -> Tensor:
+    """Look at (B, C, x, y, z) as patches (B, gx, gy, gz, C, *patch); nothing is copied."""
+    view = image.unfold(2, patch[0], stride[0]).unfold(3, patch[1], stride[1]).unfold(4, patch[2], stride[2])
+    return view.movedim(1, 4)
+
+
 def cut_patches(image: Tensor, patch: Triple, stride: Triple) -> Tensor:
     """Cut (B, C, x, y, z) into (B, n, C, *patch), raster order over the grid with the last axis fastest."""
-    view = image.unfold(2, patch[0], stride[0]).unfold(3, patch[1], stride[1]).unfold(4, patch[2], stride[2])
-    return view.movedim(1, 4).flatten(1, 3)
+    return patch_view(image, patch, stride).flatten(1, 3)
 
 
-class Roles(NamedTuple):
-    """Parts of an encoding grid (B, C, a, b, n), cut axis last: context, what is to be predicted, candidates."""
-
-    context: Tensor
-    targets: Tensor
-    candidates: Tensor
-
-
-def assign_roles(grid: Tensor, slabs: int, pattern: str, direction: str) -> Roles:
-    """Split an encoding grid (B, C, a, b, n), cut axis last, into context, targets and negative candidates.
-
-    Candidates are (B, C, m): everything but the targets, as published (for `ichimatsu` the even slabs).
-    """
-    n = grid.shape[-1]
-    if pattern == "ichimatsu":
-        pairs = n // 2
-        context, targets = grid[:, :, 0::4, 0::4, 0 : 2 * pairs : 2], grid[:, :, 2::4, 2::4, 1::2]
-        a, b = (min(context.shape[i], targets.shape[i]) for i in (2, 3))
-        return Roles(context[:, :, :a, :b], targets[:, :, :a, :b], grid[..., 0::2].flatten(2))
-    lower, upper = grid[..., :slabs], grid[..., n - slabs :]
-    if direction == "upper":
-        return Roles(lower, upper, grid[..., : n - slabs].flatten(2))
-    return Roles(upper, lower, grid[..., slabs:].flatten(2))
+def unravelled(indices: Tensor, sides: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return numbers of places in an array of these sides, last axis fastest, as an index for each axis."""
+    found: list[Tensor] = []
+    for side in reversed(sides):
+        found.insert(0, indices % side)
+        indices = indices // side
+    return tuple(found)
 
 
 def info_nce_scores(prediction: Tensor, targets: Tensor, negatives: Tensor, temperature: float | None) -> Tensor:
@@ -138,17 +128,29 @@ class ContrastivePredictiveCoding(Task):
         self.settings = settings
         self.layout = layout
         self.chunk = settings.chunk  # made smaller where memory runs out
+        self.needed = Needed(layout, settings.direction, settings.negatives, settings.negatives_from == "batch")
+        self.without_numbers = False
         self.res = nn.ModuleList(ResidualBlock(channels) for _ in range(settings.blocks))
         self.head = convolution(channels, channels, (1, 1, 1))
 
     def forward(self, inputs: BranchInput) -> dict[str, Tensor]:
-        """Return "encodings" (B, C, gx, gy, gz) and "prediction" (B, C, a, b, k), cut axis last."""
+        """Return "encodings" (B, C, gx, gy, gz) and "prediction" (B, C, a, b, k), cut axis last.
+
+        In training only the encodings that the loss looks at are computed; the others are 0.
+        """
         grid = self.layout.grid
-        patches = cut_patches(inputs.image, self.layout.patch, self.layout.stride)
-        require(patches.shape[1] == self.layout.patches, "the crop does not fit the layout", grid)
-        keys = subkeys(inputs.keys, patches.shape[1]).flatten()
-        encodings = self.encode(inputs, patches.flatten(0, 1), keys)
-        encodings = encodings.unflatten(0, (len(inputs.image), *grid)).movedim(-1, 1)
+        view = patch_view(inputs.image, self.layout.patch, self.layout.stride)
+        require(view.shape[1:4] == grid, "the crop does not fit the layout", (view.shape[1:4], grid))
+        count = len(view) * self.layout.patches
+        keys = subkeys(inputs.keys, self.layout.patches).flatten()
+        if not self.training:
+            encodings = self.encode(inputs, view.flatten(0, 3), keys)
+        else:
+            indices = self.needed.indices(inputs.keys, self.without_numbers)
+            sides = (len(view), *grid)
+            found = self.encode(inputs, view[unravelled(indices, sides)], keys[indices])
+            encodings = found.new_zeros(count, found.shape[1]).index_copy(0, indices, found)
+        encodings = encodings.unflatten(0, (len(view), *grid)).movedim(-1, 1)
         return {"encodings": encodings, "prediction": self.predict(self.roles(encodings).context)}
 
     def contrast(self, image: Tensor, encode: Callable[[Tensor, Tensor], list[Tensor]], keys: Tensor) -> Tensor:
@@ -187,12 +189,16 @@ class ContrastivePredictiveCoding(Task):
 
     def spare_memory(self, samples: int) -> str | None:
         """Encode a quarter of the patches at a time from now on."""
-        total = samples * self.layout.patches
+        total = samples * self.needed.most
         now = min(self.chunk or total, total)
         if now == 1:
             return None
         self.chunk = -(-now // 4)
         return f"{self.chunk} of {total} patches encoded at a time instead of {now}"
+
+    def assume_most(self) -> None:
+        """Encode as many patches as can be needed: how many are does depend on the keys' numbers."""
+        self.without_numbers = True
 
     def roles(self, encodings: Tensor) -> Roles:
         """Split encodings (B, C, gx, gy, gz) by the settings' pattern."""
@@ -214,8 +220,8 @@ class ContrastivePredictiveCoding(Task):
         if self.settings.negatives_from == "batch":
             pool = all_rows(candidates).transpose(0, 1).flatten(1)
             candidates = pool.expand(len(keys), *pool.shape)
-        count = min(self.settings.negatives, candidates.shape[2])
-        chosen = keyed_choice(keys, candidates.shape[2], count)
+        from_batch = self.settings.negatives_from == "batch"
+        chosen = draw_negatives(keys, roles.candidates.shape[2], self.settings.negatives, from_batch)
         negatives = candidates.gather(2, chosen[:, None].expand(-1, candidates.shape[1], -1))
         temperature = self.settings.temperature if self.settings.similarity == "cosine" else None
         return info_nce_scores(out["prediction"].flatten(2), roles.targets.flatten(2), negatives, temperature)

@@ -14,10 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from frugalseg.networks.blocks import Triple, convolution, normalisation, resize
+from frugalseg.networks.blocks import Triple, convolution, resize
 from frugalseg.networks.branch import BranchInput
 from frugalseg.networks.decoder import PlainUpLevel
 from frugalseg.networks.keyed import keyed_normal
+from frugalseg.networks.normalisation import normalisation
 from frugalseg.objectives.base import (
     Batch,
     Named,
@@ -80,7 +81,7 @@ class Embedder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, C, *sides) to mean and log-variance, (B, latent) each."""
-        flat = self.conv(functional.relu(self.norm(x))).flatten(1)
+        flat = self.conv(self.norm(x)).flatten(1)
         return self.mu(flat), self.logvar(flat)
 
 

@@ -48,7 +48,8 @@ def make_optimiser(settings: TrainingSettings, network: nn.Module) -> torch.opti
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    # One pass over the weights instead of a dozen.
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:

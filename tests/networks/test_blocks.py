@@ -62,3 +62,39 @@ def test_the_order_of_the_weights_changes_nothing_but_speed() -> None:
     block.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     assert block.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(block(image), before, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((1,) * 3, (1,) * 3)],
+)
+def test_a_small_map_of_one_sample_is_convolved_as_one_of_two(
+    kernel: Triple, stride: Triple, order: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    layer = convolution(8, 16, kernel, stride)
+    layer.to(memory_format=order)  # type: ignore[call-overload]
+    two = torch.randn(2, 8, 12, 10, 9)
+    results = []
+    for image in (two, two[:1]):
+        layer.zero_grad()
+        leaf = image.clone().requires_grad_()
+        out = layer(leaf)
+        out[:1].square().sum().backward()
+        assert leaf.grad is not None
+        assert layer.weight.grad is not None
+        with torch.no_grad():
+            torch.testing.assert_close(layer(image), out, rtol=1e-4, atol=1e-5)
+        results.append((out.detach()[:1], leaf.grad[:1], layer.weight.grad.clone()))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_which_kernel_takes_a_small_map_of_one_sample() -> None:
+    layer = convolution(8, 8)
+    with torch.no_grad(), torch.profiler.profile() as seen:
+        layer(torch.randn(1, 8, 12, 12, 12))
+    names = {event.key for event in seen.key_averages()}
+    assert "aten::mkldnn_convolution" in names
+    assert "aten::slow_conv3d_forward" not in names

@@ -126,3 +126,33 @@ def test_probabilities_by_group() -> None:
     indices = class_indices(p[0], 3, 2)
     assert indices.shape == (3, 2, 2, 2)
     assert torch.equal(indices[1].bool(), logits[0, 3] > logits[0, 2])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_empty_windows_are_predicted_once_and_change_nothing(axis: int, batch: int) -> None:
+    torch.manual_seed(0)
+    image = torch.full((2, 30, 18, 21), -3.0)
+    image[1] = 0.5
+    image[:, 12:15, 2:9, 4:6] = torch.randn(2, 3, 7, 2)
+    seen = []
+
+    def predict(windows: Tensor) -> Tensor:
+        seen.append(windows.clone())
+        return windows.cumsum(dim=2).mean(dim=1, keepdim=True).repeat(1, 3, 1, 1, 1)
+
+    window = (8, 8, 8)
+    found = torch.cat(list(slabs(image, window, predict, [-3.0, 0.5], axis, 0.5, batch)), dim=axis + 1)
+    once = torch.cat(seen)
+    bare = [bool((part[0] == -3).all() and (part[1] == 0.5).all()) for part in once]
+    assert sum(bare) == 1
+    seen.clear()
+    # Told another background, nothing is empty: each window is predicted.
+    plain = torch.cat(list(slabs(image, window, predict, [9.0, 9.0], axis, 0.5, batch)), dim=axis + 1)
+    assert len(torch.cat(seen)) > 2 * len(once)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_a_volume_of_background_alone_is_predicted() -> None:
+    found = sliding_window(torch.full((1, 20, 9, 9), 4.0), (8, 8, 8), lambda w: w + 1, [4.0])
+    torch.testing.assert_close(found, torch.full((1, 20, 9, 9), 5.0))

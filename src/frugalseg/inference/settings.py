@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from frugalseg.settings import Settings
+
+PASS_VOXELS = 2**18  # of the windows of a pass: from there on more at a time are no faster
 
 
 class InferenceSettings(Settings):
@@ -16,5 +20,9 @@ class InferenceSettings(Settings):
     """Share of a window that the next one covers again, at least."""
     flips: bool = False
     """Whether to average over mirrored copies (the axes that training mirrored); takes 2 to 8 times as long."""
-    batch: Annotated[int, Field(ge=1, le=4096)] = 1
-    """Windows at a time."""
+    batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Windows at a time; by default as many as have 2^18 voxels together, at least one."""
+
+    def windows(self, crop: Sequence[int]) -> int:
+        """Return how many windows of these sides are predicted at a time."""
+        return self.batch or max(1, PASS_VOXELS // math.prod(crop))

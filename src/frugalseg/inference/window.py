@@ -55,11 +55,14 @@ def slabs(
     axis: int,
     overlap: float = 0.5,
     batch: int = 1,
+    spread: Callable[[int, int, float], list[int]] = window_starts,
 ) -> Iterator[Tensor]:
     """Predict a volume from one end of an axis to the other; yield the blended outputs as soon as they are final.
 
     Held are the outputs of one window's depth along the axis, whatever the volume's: (outputs, x, y, z) of float32
     on the CPU, with the volume's sides on the other two axes. The slabs that are yielded make up the volume.
+
+    Windows in which every voxel is background are all the same: the network sees one of them.
 
     Args:
         image: (C, x, y, z). Where it is smaller than the window it is padded evenly with `background`.
@@ -69,38 +72,54 @@ def slabs(
         axis: 0, 1 or 2; see `thin_axis`.
         overlap: Share of a window that the next one covers again, at least.
         batch: Windows at a time.
+        spread: Places windows along an axis, see `window_starts`.
     """
     padded, corner = pad_to(image, window, background)
-    starts = [window_starts(size, side, overlap) for size, side in zip(padded.shape[1:], window)]
+    starts = [spread(size, side, overlap) for size, side in zip(padded.shape[1:], window)]
     weights = gaussian_weights(window)
     # A window's weights are a product over the axes, and so is what they add up to in a voxel.
     totals = [
         _total(size, places, side) for size, places, side in zip(padded.shape[1:], starts, window, strict=True)
     ]
     inside = _box(corner, (image.shape[1], image.shape[2], image.shape[3]))
-    held: Tensor | None = None
+    occupied = (padded != torch.tensor(background, dtype=padded.dtype)[:, None, None, None]).any(dim=0)
+    depth = [side if a == axis else size for a, (side, size) in enumerate(zip(window, padded.shape[1:]))]
+    held = empty = None
     along = starts[axis]
     for number, start in enumerate(along):
         places = list(itertools.product(*(starts[a] if a != axis else [start] for a in range(3))))
-        for first in range(0, len(places), batch):
-            group = places[first : first + batch]
-            with torch.inference_mode():
+        bare = [place for place in places if not occupied[_box(place, window)].any()]
+        full = [place for place in places if place not in bare]
+        groups = [full[first : first + batch] for first in range(0, len(full), batch)]
+        if bare and empty is None:
+            groups.append(bare[:1])
+        with torch.inference_mode():
+            for group in groups:
                 out = predict(torch.stack([padded[(slice(None), *_box(place, window))] for place in group]))
                 out = out.float().cpu()
                 if held is None:
-                    sides = [
-                        side if a == axis else size for a, (side, size) in enumerate(zip(window, padded.shape[1:]))
-                    ]
-                    held = torch.zeros(out.shape[1], *sides)
+                    held = torch.zeros(out.shape[1], *depth)
+                if group[0] in bare:
+                    empty = out[0].clone()
+                    continue
                 for place, values in zip(group, out, strict=True):
-                    low = [0 if a == axis else place[a] for a in range(3)]
-                    held[(slice(None), *_box(low, window))] += values * weights
-        assert held is not None
+                    _blend(held, place, axis, values, weights)
+            assert held is not None
+            for place in bare:
+                assert empty is not None
+                _blend(held, place, axis, empty, weights)
         final = (along[number + 1] if number + 1 < len(along) else start + window[axis]) - start
         yield _finished(held, totals, axis, start, final, inside)
         with torch.inference_mode():
             rest = held.narrow(axis + 1, final, window[axis] - final).clone()
             held.zero_().narrow(axis + 1, 0, rest.shape[axis + 1]).copy_(rest)
+
+
+def _blend(held: Tensor, place: Sequence[int], axis: int, values: Tensor, weights: Tensor) -> None:
+    """Add a window's outputs (outputs, *window) times its weights to those that are held."""
+    sides = (values.shape[1], values.shape[2], values.shape[3])
+    low = [0 if a == axis else place[a] for a in range(3)]
+    held[(slice(None), *_box(low, sides))].addcmul_(values, weights)
 
 
 def thin_axis(shape: Sequence[int], window: Triple) -> int:
@@ -154,9 +173,9 @@ def with_flips(predict: Callable[[Tensor], Tensor], axes: Sequence[int]) -> Call
         for choice in choices:
             dims = [axis + 2 for axis in choice]
             out = predict(windows.flip(dims)).flip(dims)
-            total = out if total is None else total + out
+            total = out.clone() if total is None else total.add_(out)
         assert total is not None
-        return total / len(choices)
+        return total.div_(len(choices))
 
     return averaged
 

@@ -104,7 +104,8 @@ def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> Non
     if not volumes:
         return
     here, free = look(model.plan.device), free_disk(out)
-    window = model.config.inference.batch * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
+    at_a_time = model.config.inference.windows(model.plan.crop)
+    window = at_a_time * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
     weights = sum(tensor.nbytes for tensor in model.network.parameters())
     largest = max(volumes, key=lambda volume: volume.voxels)
     need = predicting(largest, model.scheme.outputs, window, weights, largest.slab(model.plan.crop))
@@ -177,7 +178,7 @@ def blocks_of(model: Model, prepared: Prepared, flips: bool) -> Iterator[tuple[t
         prepared.background,
         axis,
         settings.overlap,
-        settings.batch,
+        settings.windows(model.plan.crop),
     )
     return placed_blocks(prepared.placement, blended, axis)
 

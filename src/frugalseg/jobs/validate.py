@@ -104,7 +104,15 @@ class Validation:
 
         settings = self.config.inference
         axis = thin_axis(case.shape, self.plan.crop)
-        blended = slabs(image, self.plan.crop, predict, case.background, axis, settings.overlap, settings.batch)
+        blended = slabs(
+            image,
+            self.plan.crop,
+            predict,
+            case.background,
+            axis,
+            settings.overlap,
+            settings.windows(self.plan.crop),
+        )
         found = np.empty(truth.shape, np.uint8)
         for rows, block in placed_blocks(case.placement, blended, axis):
             found[(slice(None), *rows)] = class_indices(block, groups, classes).numpy()

@@ -20,8 +20,9 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
 from frugalseg.inference.inputs import PredictionInput, find_inputs
 from frugalseg.inference.window import sliding_window
+from frugalseg.jobs.ahead import WriteBehind
 from frugalseg.jobs.model import Model
-from frugalseg.jobs.predict import file_words, predict_case
+from frugalseg.jobs.predict import file_words, predict_case, prepare_input
 from tests.data.datasets import write_nifti
 
 CLASSES = LabelScheme.from_json({"labels": {"background": 0, "left part": 2, "tumour": 7}})
@@ -65,7 +66,9 @@ def one(path: Path, model: Pointwise) -> PredictionInput:
 
 
 def predict(path: Path, model: Pointwise, out: Path, maps: bool = True) -> Path:
-    return predict_case(cast(Model, model), one(path, model), out, False, maps)
+    like, item = cast(Model, model), one(path, model)
+    with WriteBehind() as behind:
+        return predict_case(like, item, prepare_input(like, item), out, False, maps, behind)
 
 
 def normalised(voxels: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -88,31 +88,33 @@ def slabs(
     along = starts[axis]
     for number, start in enumerate(along):
         places = list(itertools.product(*(starts[a] if a != axis else [start] for a in range(3))))
-        bare = [place for place in places if not occupied[_box(place, window)].any()]
-        full = [place for place in places if place not in bare]
+        empties = [not occupied[_box(place, window)].any() for place in places]
+        bare = [place for place, is_empty in zip(places, empties) if is_empty]
+        full = [place for place, is_empty in zip(places, empties) if not is_empty]
         groups = [full[first : first + batch] for first in range(0, len(full), batch)]
-        if bare and empty is None:
-            groups.append(bare[:1])
         with torch.inference_mode():
+            if bare and empty is None:
+                empty = predict(_cut(padded, bare[:1], window)).float().cpu()[0].clone()
             for group in groups:
-                out = predict(torch.stack([padded[(slice(None), *_box(place, window))] for place in group]))
-                out = out.float().cpu()
-                if held is None:
-                    held = torch.zeros(out.shape[1], *depth)
-                if group[0] in bare:
-                    empty = out[0].clone()
-                    continue
+                out = predict(_cut(padded, group, window)).float().cpu()
                 for place, values in zip(group, out, strict=True):
+                    held = torch.zeros(out.shape[1], *depth) if held is None else held
                     _blend(held, place, axis, values, weights)
-            assert held is not None
             for place in bare:
                 assert empty is not None
+                held = torch.zeros(len(empty), *depth) if held is None else held
                 _blend(held, place, axis, empty, weights)
+        assert held is not None
         final = (along[number + 1] if number + 1 < len(along) else start + window[axis]) - start
         yield _finished(held, totals, axis, start, final, inside)
         with torch.inference_mode():
             rest = held.narrow(axis + 1, final, window[axis] - final).clone()
             held.zero_().narrow(axis + 1, 0, rest.shape[axis + 1]).copy_(rest)
+
+
+def _cut(image: Tensor, places: Sequence[Sequence[int]], window: Triple) -> Tensor:
+    """Return the windows (n, C, *window) that begin at these places."""
+    return torch.stack([image[(slice(None), *_box(place, window))] for place in places])
 
 
 def _blend(held: Tensor, place: Sequence[int], axis: int, values: Tensor, weights: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_
 from frugalseg.files import hash_file, hash_value
 from frugalseg.geometry import TOLERANCE_MM
 from frugalseg.jobs.predict import RECORD, read_record
+from frugalseg.jobs.resources import usable_cpus
 from frugalseg.jobs.show import bar
 from frugalseg.report import EvaluationPart, PictureCase, write_report
 
@@ -100,10 +102,19 @@ def evaluate(
     scheme = find_scheme(predictions, data, describe)
     annotated = find_annotated(data)
     rows: list[CaseRow] = []
-    with bar("evaluating", len(labels)) as advance:
-        for name, path in labels.items():
-            rows += evaluate_case(name, path, found.get(name), scheme, tolerance_mm, annotated.get(name))
-            advance()
+    # Threads: unpacking files, and what NumPy and SciPy do with volumes, let others run; nothing is copied.
+    with bar("evaluating", len(labels)) as advance, ThreadPoolExecutor(usable_cpus()) as executor:
+
+        def score(name: str) -> list[CaseRow]:
+            return evaluate_case(name, labels[name], found.get(name), scheme, tolerance_mm, annotated.get(name))
+
+        try:
+            for scored in executor.map(score, labels):
+                rows += scored
+                advance()
+        except BaseException:
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
     summary = summarise(rows, missing)
     write_cases_csv(out / "cases.csv", rows)
     write_summary(out / "summary.json", summary)

@@ -27,8 +27,9 @@ from frugalseg.formats import describing, require_version
 from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
 from frugalseg.inference.restore import placed_blocks
 from frugalseg.inference.window import class_indices, slabs, thin_axis
+from frugalseg.jobs.ahead import WriteBehind, read_ahead
 from frugalseg.jobs.model import Model, load_model
-from frugalseg.jobs.needs import predicting
+from frugalseg.jobs.needs import predicting, prepare_bytes
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.prepare import volumes_of
 from frugalseg.jobs.resources import free_disk, look
@@ -81,12 +82,12 @@ def predict(
         if item.missing:
             names = ", ".join(model.channels[channel] for channel in item.missing)
             say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
-    say_needs(model, inputs, out)
+    ahead = say_needs(model, inputs, out)
     written = []
     started = time.monotonic()
-    with bar("predicting", len(inputs)) as advance:
-        for item in inputs:
-            written.append(predict_case(model, item, out, flipped, probabilities))
+    with bar("predicting", len(inputs)) as advance, WriteBehind() as behind:
+        for item, prepared in read_ahead(inputs, lambda item: prepare_input(model, item), ahead):
+            written.append(predict_case(model, item, prepared, out, flipped, probabilities, behind))
             advance()
     write_json(out / RECORD, record(model, run, inputs, flipped))
     seconds = time.monotonic() - started
@@ -94,15 +95,15 @@ def predict(
     return written
 
 
-def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> None:
-    """Say what the largest case needs.
+def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> bool:
+    """Say what the largest case needs; return whether there is memory for reading the next one meanwhile.
 
     Raises:
         UserError: It does not fit into the memory, or all of them not onto the disk.
     """
     volumes = volumes_of([item.files for item in inputs])
     if not volumes:
-        return
+        return False
     here, free = look(model.plan.device), free_disk(out)
     at_a_time = model.config.inference.windows(model.plan.crop)
     window = at_a_time * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
@@ -110,10 +111,14 @@ def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> Non
     largest = max(volumes, key=lambda volume: volume.voxels)
     need = predicting(largest, model.scheme.outputs, window, weights, largest.slab(model.plan.crop))
     need = replace(need, disk=sum(volume.voxels for volume in volumes))
+    both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
+    ahead = len(volumes) > 1 and shortage(both, here) is None
+    need = both if ahead else need
     if (lacking := shortage(need, here)) is not None:
         raise UserError(f"the largest case needs {lacking}; take a machine with more memory", "predict")
     require_disk(need, free, out)
     say(f"predict: {needs_line(need, here, free)} at most")
+    return ahead
 
 
 def _readable(model: Model, item: PredictionInput) -> None:
@@ -127,13 +132,22 @@ def _readable(model: Model, item: PredictionInput) -> None:
         raise DataError(f"{unusable} of {image.size} voxels are NaN or infinite; mend the image", item.files[0])
 
 
-def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, maps: bool) -> Path:
-    """Predict one case and write it."""
-    prepared = prepare_input(model, item)
+def predict_case(
+    model: Model,
+    item: PredictionInput,
+    prepared: Prepared,
+    out: Path,
+    flips: bool,
+    maps: bool,
+    behind: WriteBehind,
+) -> Path:
+    """Predict one case and write its label map behind, and with `maps` each structure's probability at once."""
     scheme, placement = model.scheme, prepared.placement
     small = np.uint8 if max(scheme.predicted) < 256 else np.int16
     label = np.zeros(placement.cut_grid.shape, small)
     names = file_words(scheme.structures) if maps else []
+    suffix = written_suffix(item.files[0])
+    path = out / f"{item.name}{suffix}"
     with ExitStack() as held:
         volumes = [held.enter_context(on_disk(out, label.shape)) for _ in names]
         for rows, block in blocks_of(model, prepared, flips):
@@ -143,9 +157,7 @@ def predict_case(model: Model, item: PredictionInput, out: Path, flips: bool, ma
             chosen = split[0, 1:] if scheme.exclusive else split[:, 1]
             for volume, values in zip(volumes, chosen):
                 volume[rows] = values.numpy()
-        suffix = written_suffix(item.files[0])
-        path = out / f"{item.name}{suffix}"
-        write_label(path, placement.restore(label), item.files[0])
+        behind.run(lambda: write_label(path, placement.restore(label), item.files[0]))
         for name, volume in zip(names, volumes, strict=True):
             write_map(out / f"{item.name}_probability_{name}{suffix}", placement.restore(volume), item.files[0])
     return path

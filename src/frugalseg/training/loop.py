@@ -151,11 +151,14 @@ class Loop:
         with sharing(self.share):
             rate = learning_rate(self.settings, step, self.steps)
             set_learning_rate(self.optimiser, rate)
-            out, values = self._gradients_again(step, batch)
+            values = self._gradients_again(step, batch)
             with noticing_memory(step):
-                return {"learning_rate": rate, **self._finish(step, batch, out, values)}
+                self.optimiser.step()
+                if self.average is not None:
+                    self.average.update(step + 1)
+            return {"learning_rate": rate, **values}
 
-    def _gradients_again(self, step: int, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def _gradients_again(self, step: int, batch: Batch) -> dict[str, float]:
         """Return `_gradients`, at the second attempt if memory runs out at the first.
 
         Nothing is left of a failed attempt: gradients are made anew, weights and optimiser have not been touched,
@@ -181,8 +184,11 @@ class Loop:
         with noticing_memory(step):
             return self._gradients(step, batch)
 
-    def _gradients(self, step: int, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Leave clipped gradients at the weights; return the network's output, and what is to be logged."""
+    def _gradients(self, step: int, batch: Batch) -> dict[str, float]:
+        """Leave clipped gradients at the weights; return what is to be logged, measures on the crops added.
+
+        The device is waited for once: all numbers are fetched together, after all that makes them was begun.
+        """
         self.optimiser.zero_grad(set_to_none=True)
         measure = bool(self.objectives.tasks) and (self.objectives.separable or step % RATIO_EVERY == 0)
         with ExitStack() as stack:
@@ -199,34 +205,29 @@ class Loop:
             max_norm=self.settings.clip or math.inf,
             error_if_nonfinite=False,
         )
-        values = {"gradient_norm": float(norm) if norm is not None else math.nan}
-        values |= {name: float(value.detach()) for name, value in terms.scalars.items()}
-        self._require_finite(step, batch, values)
-        return {name: tensor.detach() for name, tensor in out.items()}, values | ratios
+        wanted = {"gradient_norm": norm if norm is not None else torch.tensor(math.nan), **terms.scalars}
+        must_be_finite = list(wanted)
+        wanted |= ratios | self._measures({name: tensor.detach() for name, tensor in out.items()}, batch)
+        values = fetched(wanted)
+        self._require_finite(step, batch, {name: values[name] for name in must_be_finite})
+        return values
 
-    def _finish(
-        self, step: int, batch: Batch, out: Mapping[str, Tensor], values: Mapping[str, float]
-    ) -> dict[str, float]:
-        """Let the optimiser take the step; return what is to be logged, measures on the crops added."""
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.update(step + 1)
-        scores = hard_dice(
-            out["logits"], batch, self.objectives.segmentation.groups, self.objectives.segmentation.classes
-        )
-        measures = {f"dice.{name}": float(score) for name, score in zip(self.structures, scores, strict=True)}
-        measures |= {name: float(value) for name, value in self.objectives.metrics(out, batch).items()}
-        return {**values, **measures}
+    def _measures(self, out: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Return the Dice of every structure on the crops, and what the tasks measure."""
+        segmentation = self.objectives.segmentation
+        scores = hard_dice(out["logits"], batch, segmentation.groups, segmentation.classes)
+        measures = {f"dice.{name}": score for name, score in zip(self.structures, scores, strict=True)}
+        return measures | dict(self.objectives.metrics(out, batch))
 
-    def _backward(self, totals: Mapping[str, Tensor], measure: bool) -> dict[str, float]:
+    def _backward(self, totals: Mapping[str, Tensor], measure: bool) -> dict[str, Tensor]:
         """Accumulate all gradients; return each task's gradient norm on the encoder over the supervised one's."""
         if not measure:
             self.fabric.backward(torch.stack(list(totals.values())).sum())
             return {}
-        ratios: dict[str, float] = {}
+        ratios: dict[str, Tensor] = {}
         parameters = list(self.encoder.parameters())
         before: Tensor | None = None
-        reference = 0.0
+        reference = torch.zeros(())
         left = len(totals)
         for name, total in totals.items():
             left -= 1
@@ -236,11 +237,11 @@ class Loop:
             now = flat_gradient(parameters)
             if left > 0:
                 average([now], self.share.world)
-            norm = float((now if before is None else now - before).norm())
+            norm = (now if before is None else now - before).norm()
             if name == SEGMENTATION:
                 reference = norm
             else:
-                ratios[f"{name}.gradient_ratio"] = norm / reference if reference > 0 else math.nan
+                ratios[f"{name}.gradient_ratio"] = torch.where(reference > 0, norm / reference, math.nan)
             before = now
         return ratios
 
@@ -265,6 +266,16 @@ class Loop:
             names += [f"{name}.{key}" for key in (*task.loss_names, *task.metric_names)]
             names.append(f"{name}.gradient_ratio")
         return names
+
+
+def fetched(scalars: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return scalars as numbers, with one wait for the device that most of them are on."""
+    found: dict[str, float] = {}
+    for device in {value.device for value in scalars.values()}:
+        here = {name: value.detach() for name, value in scalars.items() if value.device == device}
+        together = torch.stack([value.to(torch.float64).reshape(()) for value in here.values()]).cpu()
+        found |= {name: float(value) for name, value in zip(here, together.unbind(), strict=True)}
+    return {name: found[name] for name in scalars}
 
 
 def warm_up(loop: Loop, batches: Iterable[Batch], steps: int = 4) -> float:

@@ -3,7 +3,7 @@ PY ?= python3
 V  ?= .venv
 B  := $(V)/bin
 
-.PHONY: setup demo test torture ray check format lock clean
+.PHONY: setup demo test torture ray peers bench check format lock clean
 
 setup: $(V)/.done
 # torch is installed first and pinned, so that nothing later pulls another build of it (docs/decisions/0002).
@@ -31,6 +31,20 @@ ray: setup
 	$(B)/pip install -q "ray>=2.55"
 	OMP_NUM_THREADS=1 $(B)/python -m pytest -q tests/study/test_on_ray.py
 
+# The peers (MONAI, torchio, MedPy, surface-distance, nnU-Net) beside this project, in an environment of their own.
+peers: .peers/.done
+.peers/.done: requirements/dev.lock benchmarks/peers.txt
+	$(PY) -m venv .peers
+	.peers/bin/pip install -q torch==2.13.0
+	.peers/bin/pip install -q --require-hashes --no-deps -r requirements/dev.lock
+	.peers/bin/pip install -q -r benchmarks/peers.txt
+	.peers/bin/pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+# Speed and memory beside the peers, about an hour on two cores; `make bench NAMES="step patches"` for some.
+bench: peers
+	.peers/bin/python -m benchmarks.speed $(NAMES)
+
 check: setup
 	$(B)/ruff format --check src tests
 	$(B)/ruff check src tests
@@ -49,4 +63,4 @@ lock:
 	! grep -qE '^(nvidia|cuda|triton)' requirements/dev.lock
 
 clean:
-	rm -rf $(V) demo
+	rm -rf $(V) .peers demo

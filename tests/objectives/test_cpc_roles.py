@@ -100,9 +100,9 @@ def test_with_two_processes_each_needs_what_one_would(monkeypatch: pytest.Monkey
 
 
 def test_draws_are_different_candidates_and_a_function_of_the_key() -> None:
-    drawn = draw_negatives(torch.tensor([1, 2, 1]), 50, 20, False)
+    drawn = draw_negatives(torch.tensor([1, 2, 1]), 50, 20)
     assert drawn.shape == (3, 20)
     assert all(len(row.unique()) == 20 for row in drawn)
     assert torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], drawn[1])
-    assert draw_negatives(torch.tensor([1, 2]), 3, 20, True).shape == (2, 6)
+    assert draw_negatives(torch.tensor([1, 2]), 3, 20, images=2).shape == (2, 6)

@@ -216,12 +216,12 @@ class ContrastivePredictiveCoding(Task):
     def scores(self, out: Named, keys: Tensor) -> Tensor:
         """Return each image's scores (B, P, P + N)."""
         roles = self.roles(out["encodings"])
-        candidates = roles.candidates
+        candidates, images = roles.candidates, 1
         if self.settings.negatives_from == "batch":
-            pool = all_rows(candidates).transpose(0, 1).flatten(1)
+            rows = all_rows(candidates)
+            pool, images = rows.transpose(0, 1).flatten(1), len(rows)
             candidates = pool.expand(len(keys), *pool.shape)
-        from_batch = self.settings.negatives_from == "batch"
-        chosen = draw_negatives(keys, roles.candidates.shape[2], self.settings.negatives, from_batch)
+        chosen = draw_negatives(keys, roles.candidates.shape[2], self.settings.negatives, images)
         negatives = candidates.gather(2, chosen[:, None].expand(-1, candidates.shape[1], -1))
         temperature = self.settings.temperature if self.settings.similarity == "cosine" else None
         return info_nce_scores(out["prediction"].flatten(2), roles.targets.flatten(2), negatives, temperature)

@@ -41,16 +41,16 @@ def assign_roles(grid: Tensor, slabs: int, pattern: str, direction: str) -> Role
     return Roles(upper, lower, grid[..., slabs:].flatten(2))
 
 
-def draw_negatives(keys: Tensor, candidates: int, count: int, from_batch: bool) -> Tensor:
+def draw_negatives(keys: Tensor, candidates: int, count: int, images: int = 1) -> Tensor:
     """Return which candidates are each sample's negatives (B, count), as functions of its key.
 
     Args:
-        keys: (B,) of this process's samples.
+        keys: (B,).
         candidates: Of one image.
         count: Wanted; fewer where there are not so many candidates.
-        from_batch: Whether to draw from the candidates of all the step's images, one image after another.
+        images: From how many images' candidates they are drawn; numbered one image after another.
     """
-    pool = candidates * (len(all_rows(keys)) if from_batch else 1)
+    pool = candidates * images
     return keyed_choice(keys, pool, min(count, pool))
 
 
@@ -90,7 +90,7 @@ class Needed:
             return (samples[:, None] * patches + all_of_one).flatten()
         everyone = all_rows(keys) if self.from_batch else keys
         size = len(self.candidates)
-        drawn = draw_negatives(everyone, size, self.negatives, self.from_batch)
+        drawn = draw_negatives(everyone, size, self.negatives, len(everyone) if self.from_batch else 1)
         if not self.from_batch:
             drawn = drawn + size * samples[:, None]
         wanted = torch.zeros(len(everyone), patches, dtype=torch.bool, device=device)

@@ -1,0 +1,88 @@
+"""A step of each method against what its convolutions must cost.
+
+The floor is the time of the step's convolutions alone, forward and backward, each as the step calls it, on maps in
+the fastest order: `jobs.pace` times them one by one. What a method adds to EncDec is set against what its further
+convolutions add to EncDec's.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.speed.rounds import Contender, alternate
+from benchmarks.speed.text import Table
+
+METHODS = ("encdec", "vaeseg", "boundseg", "cpcseg", "ssvaeseg", "sscpcseg")
+CROP, WIDTH, CHANNELS, SAMPLES = [40, 56, 40], 8, 1, 4
+
+
+def step(method: str, precision: str) -> Any:
+    """Return a step of a method: four crops, of which semi-supervised methods use two as unlabelled."""
+    from benchmarks.speed.ours import loop_and_batch
+
+    labelled = SAMPLES // 2 if method.startswith("ss") else SAMPLES
+    loop, batch = loop_and_batch(method, CROP, WIDTH, SAMPLES, precision, CHANNELS, labelled=labelled)
+    number = 0
+
+    def run() -> None:
+        nonlocal number
+        number += 1
+        if number % 10 == 0:
+            number += 1  # the step that also measures gradient ratios
+        loop.step(number, batch)
+
+    return run
+
+
+def floor(method: str, precision: str) -> Any:
+    """Return a run of nothing but the step's convolutions, and their number of multiply-adds."""
+    from frugalseg.config import load_config
+    from frugalseg.jobs.footprint import footprint
+    from frugalseg.jobs.pace import convolution_seconds, operations
+    from frugalseg.networks.encoder import PUBLISHED_STRIDES
+    from frugalseg.training.plan import Plan
+
+    from benchmarks.speed.ours import SCHEME
+
+    kind: Any = precision
+    plan = Plan((40, 56, 40), PUBLISHED_STRIDES, ((3, 3, 3),) * 4, WIDTH, (0,), "cpu", kind, 1000)
+    labelled = SAMPLES // 2 if method.startswith("ss") else SAMPLES
+    found = footprint(load_config(method), plan, CHANNELS, SCHEME, SAMPLES, labelled)
+    work = sum(operations(call) * count for call, count in found.convolutions.items())
+
+    def run() -> dict[str, Any]:
+        seconds = sum(count * convolution_seconds(call, time.perf_counter) for call, count in found.convolutions.items())
+        return {"seconds": np.array(seconds), "gmac": np.array(work / 1e9), "moved": np.array(found.moved / 2**20)}
+
+    return run
+
+
+def main() -> tuple[dict[str, Any], str]:
+    """Run all rows; return what is written, as JSON and as Markdown."""
+    here = "benchmarks.speed.methods"
+    rows: list[dict[str, Any]] = []
+    table = Table("method", "precision", "step", "multiply-adds", "convolutions alone", "step / convolutions", "added to EncDec", "their convolutions", "added / convolutions", "EncDec + convolutions", "step / that")
+    for precision in ("fp32", "bf16"):
+        floors: dict[str, Any] = {}
+        for method in METHODS:
+            alternate([Contender(method, f"{here}:floor", {"method": method, "precision": precision})], repeats=2,
+                      agree=lambda r, m=method: floors.update({m: r[m]}))  # fmt: skip
+        found = alternate(
+            [Contender(m, f"{here}:step", {"method": m, "precision": precision}) for m in METHODS], repeats=9, least_seconds=60
+        )
+        base, base_floor = found["encdec"].median, float(floors["encdec"]["seconds"])
+        for method in METHODS:
+            own, least = found[method].median, float(floors[method]["seconds"])
+            more, more_least = own - base, least - base_floor
+            rows.append({"method": method, "precision": precision, "step": found[method].to_json(), "convolutions_seconds": least,
+                         "gmac": float(floors[method]["gmac"])})  # fmt: skip
+            first = method == "encdec"
+            table.add(
+                method, precision, f"{own:.3f} s", f"{float(floors[method]['gmac']):.1f} G", f"{least:.3f} s", f"{own / least:.2f}",
+                "-" if first else f"{more:.3f} s", "-" if first else f"{more_least:.3f} s", "-" if first else f"{more / more_least:.2f}",
+                "-" if first else f"{base + more_least:.3f} s", "-" if first else f"{own / (base + more_least):.2f}",
+            )  # fmt: skip
+    return {"rows": rows}, table.markdown()

@@ -32,7 +32,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(place: Path, out: Path, *more: str) -> list[str]:
     settings = [f"--set={item}" for item in SETTINGS if not item.startswith("training.steps")]
-    code = "from frugalseg.cli import main; main()"
+    code = (  # SIGUSR1 tells where every thread is, also in the loader's workers
+        "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
+        "from frugalseg.cli import main; main()"
+    )
     paths = ["train", str(place / "data"), "--out", str(out), "--store", str(place / "store"), "--labels", "3"]
     return [sys.executable, "-c", code, *paths, *settings, "--set=training.checkpoint_seconds=1000", *more]
 
@@ -56,12 +59,23 @@ def start(place: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     return process
 
 
+def errors_of(process: subprocess.Popen[str]) -> str:
+    """Wait for the end and return what was said; if there is no end, fail with the place where it hangs."""
+    try:
+        return process.communicate(timeout=120)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGUSR1)
+        time.sleep(5.0)
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"still there after 120 s:\n{process.communicate()[1]}")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_saves_and_is_told(number: int, place: Path, tmp_path: Path) -> None:
     """A batch system and a terminal signal the loader's workers, too."""
     process = start(place, tmp_path / "run", "--set=training.workers=2")
     os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=300)
+    errors = errors_of(process)
     assert process.returncode == 128 + number, errors
     found = find_intact(tmp_path / "run" / "last")
     assert found is not None, errors

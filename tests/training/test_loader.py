@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from frugalseg.data.augment import STRONG
 from frugalseg.data.manifest import read_manifest
-from frugalseg.data.patches import Samples, SamplingSettings
+from frugalseg.data.patches import Sample, Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase
@@ -81,6 +83,25 @@ def test_a_batch_is_its_samples_in_order(cases: list[StoredCase]) -> None:
 def test_unlabelled_samples_need_no_logits_where_they_stand_last(cases: list[StoredCase]) -> None:
     assert next(iter(batches(samples(cases), 0, 1, 0, CPU))).segmented == 2
     assert next(iter(batches(samples(cases, mix="published"), 0, 1, 0, CPU))).segmented == 3
+
+
+def test_a_stuck_worker_does_not_keep_the_run_from_ending(
+    cases: list[StoredCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Samples.__getitem__
+
+    def stuck(self: Samples, number: int) -> Sample:
+        if number >= 3 * self.per_step:
+            time.sleep(1000)
+        return original(self, number)
+
+    monkeypatch.setattr(Samples, "__getitem__", stuck)
+    others = multiprocessing.active_children()
+    source = batches(samples(cases), 0, 100, 1, CPU)
+    next(source)
+    assert len(multiprocessing.active_children()) == len(others) + 1
+    source.close()
+    assert multiprocessing.active_children() == others
 
 
 def test_no_steps_left_gives_no_batch(cases: list[StoredCase]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import multiprocessing
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +112,7 @@ def segmented_of(samples: Samples, share: Share) -> int:
 
 def batches(
     samples: Samples, first_step: int, steps: int, workers: int, device: torch.device, share: Share = ALONE
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the batches of steps `first_step` to `steps` - 1, or a process's share of them.
 
     The samples of a step are the same on any number of processes, which take turns: labelled ones are spread
@@ -132,10 +133,21 @@ def batches(
         generator=torch.Generator().manual_seed(0),
         worker_init_fn=ignore_signals,
     )
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        yield to_device(batch, device)
+    others = multiprocessing.active_children()
+    iterator = iter(loader)
+    started = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        for batch in iterator:
+            if isinstance(batch, UserError):
+                raise batch
+            yield to_device(batch, device)
+    finally:
+        del iterator  # asks the workers to leave, and waits 5 seconds for each
+        for worker in started:
+            # It is deaf to the loader's SIGTERM (see `ignore_signals`): stuck, it would keep this process for good.
+            if worker.is_alive():
+                worker.kill()
+            worker.join()
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

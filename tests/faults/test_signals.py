@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from frugalseg.jobs import run as runs
 from frugalseg.jobs import validate as looking
 from frugalseg.training import loop as looping
 from frugalseg.training.seal import find_intact
@@ -33,8 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(place: Path, out: Path, *more: str) -> list[str]:
     settings = [f"--set={item}" for item in SETTINGS if not item.startswith("training.steps")]
     code = (  # SIGUSR1 tells where every thread is, also in the loader's workers
-        "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
-        "from frugalseg.cli import main; main()"
+        "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); from frugalseg.cli import main; main()"
     )
     paths = ["train", str(place / "data"), "--out", str(out), "--store", str(place / "store"), "--labels", "3"]
     return [sys.executable, "-c", code, *paths, *settings, "--set=training.checkpoint_seconds=1000", *more]
@@ -162,3 +163,23 @@ def test_a_second_ctrl_c_leaves_at_once(place: Path, tmp_path: Path, monkeypatch
         micro_run(place / "data", tmp_path / "run", place / "store", checkpoint_seconds=1e6)
     assert not (tmp_path / "run" / "last").exists()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_workers_leave_though_somebody_holds_on_to_the_batches(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that was caught somewhere keeps frames alive, and with them the batches, at Python's whim."""
+    held: list[Any] = []
+    original = runs.Run.batches
+
+    def kept(self: runs.Run, *arguments: Any, **options: Any) -> Any:
+        held.append(original(self, *arguments, **options))
+        return held[-1]
+
+    monkeypatch.setattr(runs.Run, "batches", kept)
+    signal_in(monkeypatch, looping.Loop, "step", 2, [signal.SIGTERM])
+    others = multiprocessing.active_children()
+    stopped = micro_run(place / "data", tmp_path / "run", place / "store", workers=2)
+    assert stopped.signal == signal.SIGTERM
+    assert held
+    assert multiprocessing.active_children() == others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,7 +221,8 @@ class Run:
         samples = self.batches(network, first, self.plan.steps, workers)
         started = time.monotonic()
         try:
-            step, signal = self.train(network, loop, samples, first)
+            with closing(samples):  # now: its workers would keep a process whose frames live on from ending
+                step, signal = self.train(network, loop, samples, first)
         except OSError as error:
             raise DataError(
                 f"its logs cannot be written ({error.strerror or error}); the last checkpoint is intact, make room "

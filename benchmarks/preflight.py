@@ -55,9 +55,11 @@ def measure(number: int) -> dict[str, Any]:
     from frugalseg.jobs.resources import resident_bytes
     from frugalseg.networks.encoder import PUBLISHED_STRIDES
     from frugalseg.objectives import Batch
+    from frugalseg.training.allocator import keep_freed_memory
     from frugalseg.training.launch import make_fabric
     from frugalseg.training.plan import Plan
 
+    keep_freed_memory()  # as training does
     method, crop, width, samples, precision, chunk = SETTINGS[number]
     config = load_config(method, [f"auxiliary.cpc.chunk={chunk}"] if chunk else [])
     scheme = LabelScheme.from_json({"labels": {"background": 0, "a": 1, "b": 2}})

@@ -58,13 +58,25 @@ def test_gradient_against_finite_differences(way: Any) -> None:
     assert torch.autograd.gradcheck(lambda *a: way.apply(*a, 8, 1e-5), (x, weight, bias))
 
 
+def test_samples_in_parts_are_the_plain_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 2 * 16 * 64 + 5)
+    torch.manual_seed(0)
+    x = torch.randn(5, 16, 4, 4, 4, dtype=torch.float64).contiguous(memory_format=CHANNELS_LAST)
+    weight, bias = torch.randn(2, 16, dtype=torch.float64)
+    gradient = torch.randn_like(x)
+    assert [len(part) for part in module._parts(x)] == [2, 2, 1]
+    found = results(lambda *a: module._Reordered.apply(*a, 8, 1e-5), x, weight, bias, gradient)  # type: ignore[no-untyped-call]
+    for one, other in zip(found, results(plain, x, weight, bias, gradient), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_large_maps_are_streamed_and_small_ones_reordered(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
     for way in WAYS:
 
-        def note(*arguments: Any, way: Any = way, own: Any = way.compute) -> Any:
+        def note(*arguments: Any, way: Any = way, own: Any = way.compute, **options: Any) -> Any:
             used.append(way.__name__)
-            return own(*arguments)
+            return own(*arguments, **options)
 
         monkeypatch.setattr(way, "compute", staticmethod(note))
     layer = normalisation(16)

@@ -29,6 +29,7 @@ from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import ContrastivePredictiveCoding
 from frugalseg.objectives.across import Share
 from frugalseg.report import write_report
+from frugalseg.training.allocator import keep_freed_memory
 from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import batches
@@ -197,6 +198,8 @@ class Run:
             DataError: No checkpoint is intact, or something cannot be written.
             TrainingError: A loss is not a number.
         """
+        if self.plan.device == "cpu":
+            keep_freed_memory()
         if self.processes.first:
             tidy(self.folder)
         self.processes.wait()

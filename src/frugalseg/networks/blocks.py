@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from frugalseg.networks.dense import dense_convolution, pays
 from frugalseg.networks.normalisation import normalisation
 
 TINY = 3  # voxels a side below which bf16 is not trusted on a CPU
@@ -21,8 +22,8 @@ class Convolution(nn.Conv3d):
 
     oneDNN's bf16 kernels leave parts of the weight's gradient unwritten, or write it wrong, where an axis that is
     filtered or strided has fewer than 3 voxels (docs/decisions/0005). These maps cost next to nothing: they are
-    done in float32. And PyTorch gives a small map of a single sample in float32 to a kernel of its own, not to
-    oneDNN, which is 8 times faster on it.
+    done in float32, many samples of the smallest as one matrix product. And PyTorch gives a small map of a single
+    sample in float32 to a kernel of its own, not to oneDNN, which is 8 times faster on it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,7 +32,10 @@ class Convolution(nn.Conv3d):
             return super().forward(x)
         if self._tiny(x):
             with torch.autocast("cpu", enabled=False):
-                return self._float32(x.to(self.weight.dtype))
+                x = x.to(self.weight.dtype)
+                if pays(x) and not isinstance(self.padding, str):
+                    return dense_convolution(x, self.weight, self.bias, self.stride, self.padding)
+                return self._float32(x)
         return super().forward(x) if torch.is_autocast_enabled("cpu") else self._float32(x)
 
     def _tiny(self, x: Tensor) -> bool:

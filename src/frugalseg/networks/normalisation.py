@@ -38,7 +38,8 @@ class Normalisation(nn.GroupNorm):
                 x, self.weight, self.bias, self.num_groups, self.eps
             )
             return out
-        return way.compute(x, self.weight, self.bias, self.num_groups, self.eps)[0]
+        result: Tensor = way.compute(x, self.weight, self.bias, self.num_groups, self.eps)[0]
+        return result
 
 
 def normalisation(channels: int) -> Normalisation:
@@ -47,35 +48,56 @@ def normalisation(channels: int) -> Normalisation:
 
 
 class _Reordered(torch.autograd.Function):
-    """PyTorch's own kernels, with a change of order before and after: for maps that fit into a cache."""
+    """PyTorch's own kernels, with a change of order before and after: for maps that fit into a cache.
+
+    As many samples at a time as fit there together: what lies between the changes of order is small and used again.
+    """
 
     @staticmethod
-    def compute(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> tuple[Tensor, ...]:
-        plain = x.contiguous()
-        count, channels, voxels = len(x), x.shape[1], x[0, 0].numel()
-        out, mean, rstd = torch.native_group_norm(plain, weight, bias, count, channels, voxels, groups, eps)
-        return out.relu_().contiguous(memory_format=CHANNELS_LAST), plain, mean, rstd
+    def compute(
+        x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, keep: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        out = torch.empty_like(x, memory_format=CHANNELS_LAST)
+        kept: list[Tensor] = []  # of each part: the map in ordinary order, mean, 1 / sd
+        for part, target in zip(_parts(x), _parts(out)):
+            count, channels, voxels = len(part), part.shape[1], part[0, 0].numel()
+            plain = part.contiguous()
+            found, *statistics = torch.native_group_norm(plain, weight, bias, count, channels, voxels, groups, eps)
+            target.copy_(found.relu_())
+            if keep:
+                kept += [plain, *statistics]
+        return out, kept
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-        out, plain, mean, rstd = _Reordered.compute(x, weight, bias, groups, eps)
+        out, kept = _Reordered.compute(x, weight, bias, groups, eps, keep=True)
         ctx.groups = groups
-        ctx.save_for_backward(plain, weight, mean, rstd, out)
+        ctx.save_for_backward(weight, out, *kept)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        plain, weight, mean, rstd, out = ctx.saved_tensors
-        count, channels, voxels = len(plain), plain.shape[1], plain[0, 0].numel()
-        through = _through_relu(gradient, out).contiguous()
-        wanted = list(ctx.needs_input_grad[:3])
-        found = aten.native_group_norm_backward(
-            through, plain, mean, rstd, weight, count, channels, voxels, ctx.groups, wanted
-        )
-        # The convolution before it, and the sum with the gradient that passed the block by, want this order.
-        into = None if found[0] is None else found[0].contiguous(memory_format=CHANNELS_LAST)
-        return into, found[1], found[2], None, None
+        weight, out, *kept = ctx.saved_tensors
+        into = torch.empty_like(out)  # in the order that the convolution before it wants
+        by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(weight)
+        parts = zip(_parts(gradient), _parts(out), _parts(into), kept[::3], kept[1::3], kept[2::3])
+        for passed, shown, target, plain, mean, rstd in parts:
+            count, channels, voxels = len(plain), plain.shape[1], plain[0, 0].numel()
+            through = _through_relu(passed, shown).contiguous()
+            dx, dw, db = aten.native_group_norm_backward(
+                through, plain, mean, rstd, weight, count, channels, voxels, ctx.groups, [True, True, True]
+            )
+            target.copy_(dx)
+            by_weight += dw
+            by_bias += db
+        return into, by_weight, by_bias, None, None
+
+
+def _parts(x: Tensor) -> tuple[Tensor, ...]:
+    """Return the samples of a map in parts that fit into a cache."""
+    parts: tuple[Tensor, ...] = x.split(max(1, LARGE // x[0].numel()))
+    return parts
 
 
 class _Streamed(torch.autograd.Function):

@@ -1,0 +1,46 @@
+"""Freed memory stays with the process: its pages are not asked for again; results and peak are untouched."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, sys, torch
+from frugalseg.training.allocator import keep_freed_memory
+done = keep_freed_memory() if sys.argv[1] == "keep" else None
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(12):
+    torch.zeros(2**24).fill_(1)  # 64 MiB, freed at once; the first few find no place that is large and aligned
+before = faults()
+for _ in range(10):
+    torch.zeros(2**24).fill_(1)
+print(done, faults() - before)
+"""
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone is set")
+
+
+def run(how: str, **variables: str) -> list[str]:
+    environment = {"PYTHONPATH": "src", "PATH": "/usr/bin:/bin", **variables}
+    done = subprocess.run([sys.executable, "-c", CODE, how], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@glibc
+def test_a_freed_block_is_used_again_without_asking_the_system() -> None:
+    kept, faults = run("keep")
+    assert kept == "True"
+    _, without = run("leave")
+    assert int(without) > 10 * 2**14 - 100  # each of the 64 MiB's pages, each time
+    assert int(faults) < 100
+
+
+@glibc
+def test_an_allocator_that_a_user_chose_is_left_alone() -> None:
+    assert run("keep", GLIBC_TUNABLES="glibc.malloc.arena_max=2")[0] == "False"

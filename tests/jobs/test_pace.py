@@ -78,6 +78,6 @@ def test_the_bytes_of_a_piece_of_work_by_hand() -> None:
 
 
 def test_a_block_reads_and_writes_its_maps_a_few_times() -> None:
-    """Forward norm 2, activation 2, sum 3; backward 3, 4 and 3; and four changes of order, 2 each."""
+    """Forward norm 2, activation 2, sum 3; backward 3, 3 and 3; and four changes of order, 2 each."""
     maps = bytes_moved(block) / (math.prod(MAP) * 4)
-    assert 25 < maps < 26
+    assert 24 < maps < 24.1

@@ -197,6 +197,9 @@ def bytes_moved(prepare: Callable[[], Callable[[], object]]) -> int:
     return tally.moved
 
 
+EMPTY = {torch.ops.aten.empty.memory_format, torch.ops.aten.empty_like.default}  # only set aside
+
+
 class _Tally(TorchDispatchMode):
     """Counts what operations make, until it is let go, and what they do. Reading a number gives 1."""
 
@@ -217,10 +220,12 @@ class _Tally(TorchDispatchMode):
         convolution = _convolution(func, args)
         if convolution is not None:
             self.convolutions[convolution] += 1
-        elif any(new) or func._schema.is_mutable:
+        elif (any(new) and not func.is_view and func not in EMPTY) or func._schema.is_mutable:
             self.operations += 1
             self.moved += sum(tensor.nbytes for tensor in made)
-            self.moved += sum(leaf.nbytes for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+            # What is copied to is an argument that is not read.
+            read = args[1:2] if func is torch.ops.aten.copy_.default else args
+            self.moved += sum(leaf.nbytes for leaf in tree_leaves(read) if isinstance(leaf, Tensor))
         return out
 
     def _note(self, tensor: Tensor) -> bool:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 LARGEST = 8  # voxels of a map
@@ -29,7 +31,7 @@ def dense_convolution(
     """Convolve (B, I, x, y, z) with (O, I, kx, ky, kz); the result (B, O, ...) is in channels-last order."""
     outputs = len(weight)
     sides, kernel = tuple(x.shape[2:]), tuple(weight.shape[2:])
-    pairs = taps(sides, kernel, tuple(stride), tuple(padding)).to(weight.dtype)
+    pairs = torch.tensor(taps(sides, kernel, tuple(stride), tuple(padding)), dtype=weight.dtype)
     target = [
         (side + 2 * pad - width) // step + 1 for side, pad, width, step in zip(sides, padding, kernel, stride)
     ]
@@ -42,19 +44,20 @@ def dense_convolution(
 @lru_cache(maxsize=64)
 def taps(
     sides: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
-) -> Tensor:
-    """Return (Q, P, K): 1 where input voxel q meets output voxel p under tap k of the filter, else 0."""
-    with torch.inference_mode(False):  # it outlives this call
-        whole = torch.ones(1, 1, 1)
-        for side, width, step, pad in zip(sides, kernel, stride, padding):
-            count = (side + 2 * pad - width) // step + 1
-            axis = torch.zeros(side, count, width)
-            for p in range(count):
-                for k in range(width):
-                    q = p * step + k - pad
-                    if 0 <= q < side:
-                        axis[q, p, k] = 1
-            whole = torch.einsum("qpk,rsl->qrpskl", whole, axis).reshape(
-                len(whole) * side, whole.shape[1] * count, whole.shape[2] * width
-            )
-        return whole
+) -> NDArray[np.float32]:
+    """Return (Q, P, K): 1 where input voxel q meets output voxel p under tap k of the filter, else 0.
+
+    Not a tensor, which would outlive the mode (inference, no numbers) in which it was made first.
+    """
+    whole = np.ones((1, 1, 1), np.float32)
+    for side, width, step, pad in zip(sides, kernel, stride, padding):
+        count = (side + 2 * pad - width) // step + 1
+        axis = np.zeros((side, count, width), np.float32)
+        for p in range(count):
+            for k in range(width):
+                q = p * step + k - pad
+                if 0 <= q < side:
+                    axis[q, p, k] = 1
+        sizes = [one * other for one, other in zip(whole.shape, axis.shape)]
+        whole = np.einsum("qpk,rsl->qrpskl", whole, axis).reshape(sizes)
+    return whole

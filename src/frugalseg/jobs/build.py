@@ -118,9 +118,13 @@ def with_chunks(config: Config, plan: Plan, channels: int, memory: int, processe
             layout = task.layout
             voxels = layout.patch[0] * layout.patch[1] * layout.patch[2]
             each = voxels * plan.width * FLOATS_PER_VOXEL * 4
-            total = samples * task.needed.most
+            total = samples * task.most
             fits = max(1, memory // 3 // each)
-            why = f"{layout.describe()}; at most {total} patches a step" + (" and process" if processes > 1 else "")
+            why = f"{layout.describe()}; "
+            if total:
+                why += f"at most {total} patches a step" + (" and process" if processes > 1 else "")
+            else:
+                why += "encodings are means over the crop's own map"
             if settings.chunk is None and fits < total:
                 tasks[name] = settings.model_copy(update={"chunk": int(fits)})
                 why += f", encoded {fits} at a time to fit {memory / GIB:.1f} GiB"

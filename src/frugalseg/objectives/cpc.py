@@ -11,10 +11,10 @@ Two differences from the published code, which DESIGN section 7 explains: the lo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -59,8 +59,18 @@ class CpcSettings(TaskSettings):
     """Divides the cosines."""
     blocks: Annotated[int, Field(ge=1, le=64)] = 8
     """Residual blocks of the predictor."""
+    encodings: Literal["patches", "pooled"] = "patches"
+    """Each patch through the encoder by itself; or, cheaper and another task, means over the whole crop's map."""
     chunk: Annotated[int, Field(ge=1)] | None = None
     """Patches encoded at a time, with recomputation in the backward pass; by default chosen to fit the memory."""
+
+    @model_validator(mode="after")
+    def _chunk(self) -> Self:
+        if self.chunk is not None and self.encodings == "pooled":
+            raise ValueError(
+                "chunk is a number of patches, and encodings=pooled encodes none; leave one of them out"
+            )
+        return self
 
     def build(self, shapes: Shapes) -> ContrastivePredictiveCoding:
         """Fit the patches to the crop.
@@ -69,6 +79,10 @@ class CpcSettings(TaskSettings):
             UserError: No patch, axis and gap leave at least one slab of context and enough targets.
         """
         layout = choose_layout(self, shapes.crop, shapes.total_stride)
+        if self.encodings == "pooled":
+            from frugalseg.objectives.cpc_pooled import PooledCoding  # which builds on this module
+
+            return PooledCoding(self, layout, shapes.features[-1], shapes.total_stride)
         return ContrastivePredictiveCoding(self, layout, shapes.features[-1])
 
 
@@ -187,9 +201,14 @@ class ContrastivePredictiveCoding(Task):
                 chunks.append(means(*part))
         return torch.cat(chunks)
 
+    @property
+    def most(self) -> int:
+        """Patches of a crop that a step encodes, at most."""
+        return self.needed.most
+
     def spare_memory(self, samples: int) -> str | None:
         """Encode a quarter of the patches at a time from now on."""
-        total = samples * self.needed.most
+        total = samples * self.most
         now = min(self.chunk or total, total)
         if now == 1:
             return None

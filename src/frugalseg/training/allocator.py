@@ -19,8 +19,8 @@ _CHOSEN = ("LD_PRELOAD", "GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRE
 def keep_freed_memory() -> bool:
     """Tell the C library to keep what is freed; return whether it does. Elsewhere than on Linux nothing is changed.
 
-    Memory that is resident at the peak stays so until the process ends. The peak moves by a few per cent either way,
-    as blocks find their places.
+    Memory that is resident at the peak stays so until the process ends. The peak moves by a few per cent either
+    way, as blocks find their places.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _CHOSEN):
         return False

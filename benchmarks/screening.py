@@ -5,6 +5,7 @@ cases of dev_cases.json, which are in no budget and in no training set (benchmar
 not touched. Recipes `hippocampus-*`: two labelled crops a step each, the semi-supervised ones two unlabelled ones more.
 
     .venv/bin/python -m benchmarks.screening DATA WORK
+    .venv/bin/python -m benchmarks.screening DATA WORK --methods cpcseg,cpcseg-pooled --out benchmarks/results/pooled
 
 One run after another, or --jobs at a time with their share of the cores. A run that is done is not run again. Writes
 benchmarks/results/screening/: runs.json, cells.csv; prints the tables.
@@ -28,7 +29,8 @@ from typing import Any
 
 from benchmarks.development import development_view
 
-METHODS = ("encdec", "vaeseg", "boundseg", "cpcseg", "ssvaeseg", "sscpcseg")
+POOLED = "-pooled"  # CPC's encodings from the crop's own map, an approximation (`objectives.cpc_pooled`)
+METHODS = ("encdec", "vaeseg", "boundseg", "cpcseg", "cpcseg-pooled", "ssvaeseg", "sscpcseg", "sscpcseg-pooled")
 SEEDS = (100, 101, 102)
 RESULTS = Path(__file__).parent / "results" / "screening"
 MEASURES = ("dice", "hd95_mm", "surface_dice")
@@ -43,10 +45,11 @@ def cell(data: Path, work: Path, method: str, seed: int, steps: int, threads: in
         return found
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    recipe = f"hippocampus-{method}"
+    recipe = f"hippocampus-{method.removesuffix(POOLED)}"
+    more = ["--set", "auxiliary.cpc.encodings=pooled"] if method.endswith(POOLED) else []
     begun = time.monotonic()
     run(folder, threads, "train", data, "--method", recipe, "--labels", 6, "--seed", seed, "--label-seed", seed,
-        "--steps", steps, "--out", folder / "run", "--store", work / "store", "--set", "training.workers=0")  # fmt: skip
+        "--steps", steps, "--out", folder / "run", "--store", work / "store", "--set", "training.workers=0", *more)  # fmt: skip
     trained = time.monotonic() - begun
     run(folder, threads, "predict", folder / "run", data, "--out", folder / "predictions")
     run(folder, threads, "evaluate", folder / "predictions", data, "--out", folder / "scores")
@@ -152,8 +155,9 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="a folder for runs, predictions and the store")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=",".join(m for m in METHODS if not m.endswith(POOLED)))
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     view = development_view(options.data, options.work / "data")
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
@@ -168,9 +172,9 @@ def main() -> None:
         cells = list(pool.map(lambda arguments: one(*arguments), asked))
     cells.sort(key=lambda item: (METHODS.index(item["method"]), item["seed"]))
     rows = scores(options.work, cells)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "runs.json").write_text(json.dumps(cells, indent=1) + "\n")
-    with (RESULTS / "cells.csv").open("w", newline="") as file:
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "runs.json").write_text(json.dumps(cells, indent=1) + "\n")
+    with (options.out / "cells.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -69,36 +69,53 @@ def floor(method: str, precision: str) -> Any:
     found = footprint(load_config(method), plan, CHANNELS, SCHEME, SAMPLES, labelled)
     work = sum(operations(call) * count for call, count in found.convolutions.items())
 
+    taken: list[float] = []
+
     def run() -> dict[str, Any]:
-        seconds = sum(count * convolution_seconds(call, time.perf_counter) for call, count in found.convolutions.items())
-        return {"seconds": np.array(seconds), "gmac": np.array(work / 1e9), "moved": np.array(found.moved / 2**20)}
+        calls = found.convolutions.items()
+        taken.append(sum(count * convolution_seconds(call, time.perf_counter) for call, count in calls))
+        seconds = np.median(taken[1:] or taken)  # of the rounds that the steps were timed in
+        return {"seconds": seconds, "gmac": np.array(work / 1e9), "moved": np.array(found.moved / 2**20)}
 
     return run
+
+
+COLUMNS = (
+    "method", "precision", "step", "multiply-adds", "convolutions alone", "added to EncDec", "their convolutions",
+    "EncDec + convolutions", "step / that",
+)  # fmt: skip
 
 
 def main() -> tuple[dict[str, Any], str]:
     """Run all rows; return what is written, as JSON and as Markdown."""
     here = "benchmarks.speed.methods"
     rows: list[dict[str, Any]] = []
-    table = Table("method", "precision", "step", "multiply-adds", "convolutions alone", "step / convolutions", "added to EncDec", "their convolutions", "added / convolutions", "EncDec + convolutions", "step / that")
+    table = Table(*COLUMNS)
     for precision in ("fp32", "bf16"):
-        floors: dict[str, Any] = {}
+        results: dict[str, Any] = {}
+        contenders = []
         for method in METHODS:
-            alternate([Contender(method, f"{here}:floor", {"method": method, "precision": precision})], repeats=2,
-                      agree=lambda r, m=method: floors.update({m: r[m]}))  # fmt: skip
-        found = alternate(
-            [Contender(m, f"{here}:step", {"method": m, "precision": precision}) for m in METHODS], repeats=9, least_seconds=60
-        )
-        base, base_floor = found["encdec"].median, float(floors["encdec"]["seconds"])
+            arguments = {"method": method, "precision": precision}
+            contenders.append(Contender(method, f"{here}:step", arguments))
+            contenders.append(Contender(f"{method} floor", f"{here}:floor", arguments))
+        found = alternate(contenders, repeats=7, agree=results.update)
+        least = {method: float(results[f"{method} floor"]["seconds"]) for method in METHODS}
+        base = found["encdec"].median
         for method in METHODS:
-            own, least = found[method].median, float(floors[method]["seconds"])
-            more, more_least = own - base, least - base_floor
-            rows.append({"method": method, "precision": precision, "step": found[method].to_json(), "convolutions_seconds": least,
-                         "gmac": float(floors[method]["gmac"])})  # fmt: skip
-            first = method == "encdec"
-            table.add(
-                method, precision, f"{own:.3f} s", f"{float(floors[method]['gmac']):.1f} G", f"{least:.3f} s", f"{own / least:.2f}",
-                "-" if first else f"{more:.3f} s", "-" if first else f"{more_least:.3f} s", "-" if first else f"{more / more_least:.2f}",
-                "-" if first else f"{base + more_least:.3f} s", "-" if first else f"{own / (base + more_least):.2f}",
-            )  # fmt: skip
+            own, gmac = found[method].median, float(results[f"{method} floor"]["gmac"])
+            more = least[method] - least["encdec"]
+            rows.append(
+                {
+                    "method": method,
+                    "precision": precision,
+                    "step": found[method].to_json(),
+                    "convolutions_seconds": least[method],
+                    "gmac": gmac,
+                }
+            )
+            beside = ("-",) * 4
+            if method != "encdec":
+                whole = base + more
+                beside = f"{own - base:.3f} s", f"{more:.3f} s", f"{whole:.3f} s", f"{own / whole:.2f}"
+            table.add(method, precision, f"{own:.3f} s", f"{gmac:.1f} G", f"{least[method]:.3f} s", *beside)
     return {"rows": rows}, table.markdown()

@@ -11,6 +11,7 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.jobs import build as building
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import Batch
+from frugalseg.training.allocator import keep_freed_memory
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loop import Loop
 from frugalseg.training.plan import Plan
@@ -29,6 +30,7 @@ def loop_and_batch(
     labelled: int | None = None,
 ) -> tuple[Loop, Batch]:
     """Return a loop of a shipped recipe, and one batch of crops, of which `labelled` (all by default) have labels."""
+    keep_freed_memory()
     torch.manual_seed(0)
     config = load_config(method, list(overrides))
     kind: Any = precision

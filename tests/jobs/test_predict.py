@@ -21,8 +21,9 @@ from frugalseg.errors import DataError
 from frugalseg.inference.inputs import PredictionInput, find_inputs
 from frugalseg.inference.window import sliding_window
 from frugalseg.jobs.ahead import WriteBehind
+from frugalseg.jobs.ensemble import Ensemble
 from frugalseg.jobs.model import Model
-from frugalseg.jobs.predict import file_words, predict_case, prepare_input
+from frugalseg.jobs.predict import file_words, predict_case
 from tests.data.datasets import write_nifti
 
 CLASSES = LabelScheme.from_json({"labels": {"background": 0, "left part": 2, "tumour": 7}})
@@ -66,9 +67,9 @@ def one(path: Path, model: Pointwise) -> PredictionInput:
 
 
 def predict(path: Path, model: Pointwise, out: Path, maps: bool = True) -> Path:
-    like, item = cast(Model, model), one(path, model)
+    like, item = Ensemble((cast(Model, model),)), one(path, model)
     with WriteBehind() as behind:
-        return predict_case(like, item, prepare_input(like, item), out, False, maps, behind)
+        return predict_case(like, item, like.prepare(item), out, False, maps, behind)
 
 
 def normalised(voxels: NDArray[np.float32]) -> NDArray[np.float64]:

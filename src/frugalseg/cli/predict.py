@@ -9,10 +9,14 @@ import typer
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Folder of a training run, or of folds. With more of them after it they are averaged."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the predictions; must be new.")],
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Images, folders of images, or a data set or CSV (its test list).")
+        list[Path] | None,
+        typer.Argument(help="More runs; then images, folders of images, or a data set or CSV (its test list)."),
     ] = None,
     channel: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE, once for each of the model's channels, for one case.")
@@ -24,6 +28,7 @@ def predict(
 ) -> None:
     """Segment images, each on its own grid, with its own header."""
     from frugalseg.errors import UserError
+    from frugalseg.jobs.ensemble import is_trained
     from frugalseg.jobs.predict import predict as job
 
     named = {}
@@ -34,4 +39,6 @@ def predict(
         if name in named:
             raise UserError(f"{name!r} is given twice", "--channel")
         named[name] = Path(file)
-    job(run, paths or [], out, named, case, flips, probabilities, checkpoint)
+    given = paths or []
+    more = next((place for place, path in enumerate(given) if not is_trained(path)), len(given))
+    job([run, *given[:more]], given[more:], out, named, case, flips, probabilities, checkpoint)

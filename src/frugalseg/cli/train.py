@@ -35,6 +35,13 @@ def train(
             'cases under "validation" in dataset.json. 0: the last checkpoint is the result.'
         ),
     ] = "0",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train this many models inside the labelled cases instead of one, each scored on the cases it was "
+            "not shown. One for each patient where there are 5 or fewer."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length in minutes (12 by default).")] = None,
     devices: Annotated[
@@ -79,6 +86,20 @@ def train(
         overrides.append(f"training.nodes={nodes}")
     if deterministic:
         overrides.append("training.deterministic=true")
+    if folds is not None:
+        if validation != "0" or dry_run:
+            what = "--dry-run" if dry_run else "--validation"
+            raise UserError(f"give --folds or {what}, not both", "--folds")
+        from frugalseg.jobs.folds import train_folds
+
+        source = DataSource(data, label_maps, describe)
+        done = train_folds(
+            source, out, folds, method, labels, seed, label_seed, labelled, recipe, overrides, resume, store,
+            transductive,
+        )  # fmt: skip
+        if done.signal is not None:
+            raise typer.Exit(128 + done.signal)
+        return
     result = job(
         DataSource(data, label_maps, describe),
         out,

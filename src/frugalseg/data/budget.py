@@ -7,8 +7,8 @@ Cases of one patient (`groups`) stay together: the permutation is one of patient
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ LISTED = "listed"
 class Split:
     """Names of the cases that train with their label, choose the checkpoint, or train without a label.
 
-    `transductive`: the test cases' images are among the unlabelled ones.
+    `transductive`: the test cases' images are among the unlabelled ones. `held_out`: cases that a fold is scored
+    on; it sees neither their labels nor their images.
     """
 
     labelled: tuple[str, ...]
@@ -34,6 +35,7 @@ class Split:
     unlabelled: tuple[str, ...]
     rule: str
     transductive: bool = False
+    held_out: tuple[str, ...] = ()
 
     @property
     def readable(self) -> frozenset[str]:
@@ -51,6 +53,8 @@ class Split:
             "unlabelled": list(self.unlabelled),
             "transductive": self.transductive,
         }
+        if self.held_out:
+            value["held_out"] = list(self.held_out)
         return seal(value)
 
     @staticmethod
@@ -64,6 +68,7 @@ class Split:
         content = require_seal(value, where)
         with describing("a split", where):
             names = [content[key] for key in ("labelled", "validation", "unlabelled")]
+            names.append(content.get("held_out", []))
             if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in names):
                 raise ValueError("lists of names of cases were expected")
             return Split(
@@ -72,6 +77,7 @@ class Split:
                 tuple(names[2]),
                 str(content["rule"]),
                 bool(content["transductive"]),
+                tuple(names[3]),
             )
 
 
@@ -128,6 +134,19 @@ def make_split(
     if manifest.transductive:
         rule += f"; transductive: the images of the {len(manifest.test)} test cases train too, without labels"
     return Split(tuple(training), tuple(held), tuple(hidden), rule, manifest.transductive)
+
+
+def hold_out(manifest: Manifest, split: Split, names: Collection[str]) -> Split:
+    """Return the split of a fold: without these of its labelled cases, which do not train unlabelled either.
+
+    Raises:
+        UserError: A structure is annotated in no case that is left.
+    """
+    training = tuple(name for name in split.labelled if name not in names)
+    held = tuple(name for name in split.labelled if name in names)
+    _require_annotated(manifest, training)
+    rule = f"{split.rule}; {len(held)} of them held out as a fold"
+    return replace(split, labelled=training, rule=rule, held_out=held)
 
 
 def _require_annotated(manifest: Manifest, training: Sequence[str]) -> None:

@@ -6,29 +6,29 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from frugalseg import __version__
 from frugalseg.data.imagetypes import written_suffix
-from frugalseg.data.preprocess import Prepared, preprocess
+from frugalseg.data.preprocess import Prepared
 from frugalseg.data.readers import write_label, write_map
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import describing, require_version
+from frugalseg.inference.components import keep_largest
 from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
-from frugalseg.inference.restore import placed_blocks
-from frugalseg.inference.window import class_indices, slabs, thin_axis
+from frugalseg.inference.restore import Place
+from frugalseg.inference.window import class_indices
 from frugalseg.jobs.ahead import WriteBehind, read_ahead
-from frugalseg.jobs.model import Model, load_model
+from frugalseg.jobs.ensemble import Ensemble, open_ensemble
 from frugalseg.jobs.needs import predicting, prepare_bytes
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.prepare import volumes_of
@@ -41,7 +41,7 @@ WINDOW_FLOATS = 6  # for a voxel of a window and a channel of the first level, w
 
 
 def predict(
-    run: Path,
+    run: Path | Sequence[Path],
     paths: Sequence[Path] = (),
     out: Path = Path("predictions"),
     channels: Mapping[str, Path] | None = None,
@@ -53,7 +53,7 @@ def predict(
     """Predict cases and write one label map each, named like the case, plus predictions.json.
 
     Args:
-        run: Folder of a training run.
+        run: Folder of a training run or of folds, or several, whose probabilities are averaged.
         paths: Files, folders of files, or data sets (with dataset.json, or a CSV), whose test list is taken.
         out: Folder for the predictions; must not exist or be empty.
         channels: Files of one case by channel name, instead of `paths`.
@@ -68,8 +68,10 @@ def predict(
     Raises:
         UserError: Wrong input; names the file.
     """
-    model = load_model(run, checkpoint)
-    inputs = find_inputs(paths, channels or {}, model.channels, case, model.preparation.zero_missing)
+    runs = [run] if isinstance(run, Path) else list(run)
+    model = open_ensemble(runs, checkpoint)
+    may_miss = all(member.preparation.zero_missing for member in model.members)
+    inputs = find_inputs(paths, channels or {}, model.channels, case, may_miss)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
     if len(inputs) > 1:  # a damaged file is told now, not after hours of predicting those before it
@@ -86,16 +88,16 @@ def predict(
     written = []
     started = time.monotonic()
     with bar("predicting", len(inputs)) as advance, WriteBehind() as behind:
-        for item, prepared in read_ahead(inputs, lambda item: prepare_input(model, item), ahead):
+        for item, prepared in read_ahead(inputs, model.prepare, ahead):
             written.append(predict_case(model, item, prepared, out, flipped, probabilities, behind))
             advance()
-    write_json(out / RECORD, record(model, run, inputs, flipped))
+    write_json(out / RECORD, record(model, inputs, flipped))
     seconds = time.monotonic() - started
     say(f"predicted {len(written)} cases in {seconds:.1f} s; in {out}")
     return written
 
 
-def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> bool:
+def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path) -> bool:
     """Say what the largest case needs; return whether there is memory for reading the next one meanwhile.
 
     Raises:
@@ -107,9 +109,12 @@ def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> boo
     here, free = look(model.plan.device), free_disk(out)
     at_a_time = model.config.inference.windows(model.plan.crop)
     window = at_a_time * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
-    weights = sum(tensor.nbytes for tensor in model.network.parameters())
+    weights = sum(tensor.nbytes for member in model.members for tensor in member.network.parameters())
     largest = max(volumes, key=lambda volume: volume.voxels)
     need = predicting(largest, model.scheme.outputs, window, weights, largest.slab(model.plan.crop))
+    # Each further member has its own slab of probabilities, and its own image where it was prepared in another way.
+    each = 4 * len(model.channels) + 8 * model.scheme.outputs * largest.slab(model.plan.crop)
+    need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
     need = replace(need, disk=sum(volume.voxels for volume in volumes))
     both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
     ahead = len(volumes) > 1 and shortage(both, here) is None
@@ -121,7 +126,7 @@ def say_needs(model: Model, inputs: Sequence[PredictionInput], out: Path) -> boo
     return ahead
 
 
-def _readable(model: Model, item: PredictionInput) -> None:
+def _readable(model: Ensemble, item: PredictionInput) -> None:
     """Read a case and hold its voxels to numbers.
 
     Raises:
@@ -133,16 +138,28 @@ def _readable(model: Model, item: PredictionInput) -> None:
 
 
 def predict_case(
-    model: Model,
+    model: Ensemble,
     item: PredictionInput,
-    prepared: Prepared,
+    prepared: Sequence[Prepared],
     out: Path,
     flips: bool,
     maps: bool,
     behind: WriteBehind,
+    watch: Callable[[Place, Tensor], None] | None = None,
 ) -> Path:
-    """Predict one case and write its label map behind, and with `maps` each structure's probability at once."""
-    scheme, placement = model.scheme, prepared.placement
+    """Predict one case and write its label map behind, and with `maps` each structure's probability at once.
+
+    Args:
+        model: Who predicts.
+        item: The case.
+        prepared: It, prepared for each member.
+        out: Folder of the label maps.
+        flips: Whether to average over mirrored copies.
+        maps: Whether to write probabilities.
+        behind: Who writes the label map.
+        watch: Is shown each block of probabilities (R x K, x, y, z) with its place on the cut grid.
+    """
+    scheme, placement = model.scheme, prepared[0].placement
     small = np.uint8 if max(scheme.predicted) < 256 else np.int16
     label = np.zeros(placement.cut_grid.shape, small)
     names = file_words(scheme.structures) if maps else []
@@ -150,49 +167,22 @@ def predict_case(
     path = out / f"{item.name}{suffix}"
     with ExitStack() as held:
         volumes = [held.enter_context(on_disk(out, label.shape)) for _ in names]
-        for rows, block in blocks_of(model, prepared, flips):
+        for rows, block in model.blocks(prepared, flips):
             label[rows] = scheme.decode(class_indices(block, scheme.groups, scheme.classes).numpy())
-            split = block.reshape(scheme.groups, scheme.classes, *block.shape[1:])
+            if watch is not None:
+                watch(rows, block)
+            if not names:
+                continue
+            split = model.calibrated(block).reshape(scheme.groups, scheme.classes, *block.shape[1:])
             # One softmax with several structures, or one structure in each of several.
             chosen = split[0, 1:] if scheme.exclusive else split[:, 1]
             for volume, values in zip(volumes, chosen):
                 volume[rows] = values.numpy()
+        label = keep_largest(label, scheme, model.largest)
         behind.run(lambda: write_label(path, placement.restore(label), item.files[0]))
         for name, volume in zip(names, volumes, strict=True):
             write_map(out / f"{item.name}_probability_{name}{suffix}", placement.restore(volume), item.files[0])
     return path
-
-
-def prepare_input(model: Model, item: PredictionInput) -> Prepared:
-    """Read a case and do to it what was done to the training images.
-
-    Raises:
-        DataError: A file cannot be read, has voxels that are no numbers, or does not fit the model.
-    """
-    grid, image = read_input(item, model.channels)
-    try:
-        return preprocess(grid, image, model.preparation, item.missing)
-    except ValueError as error:
-        raise DataError(f"{error}; mend the image", item.files[0]) from error
-
-
-def blocks_of(model: Model, prepared: Prepared, flips: bool) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
-    """Predict a volume; yield its probabilities (R x K, x, y, z) on the cut grid in blocks, each with its place.
-
-    The memory is that of the classes in one window's depth of the volume, not in all of it.
-    """
-    axis = thin_axis(prepared.image.shape[1:], model.plan.crop)
-    settings = model.config.inference
-    blended = slabs(
-        torch.from_numpy(prepared.image),
-        model.plan.crop,
-        lambda windows: model.predict(windows, flips),
-        prepared.background,
-        axis,
-        settings.overlap,
-        settings.windows(model.plan.crop),
-    )
-    return placed_blocks(prepared.placement, blended, axis)
 
 
 @contextmanager
@@ -234,21 +224,34 @@ def read_record(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def record(model: Model, run: Path, inputs: Sequence[PredictionInput], flips: bool) -> dict[str, Any]:
-    """Return what predictions.json holds: which model made which case from which files."""
-    return {
+def record(model: Ensemble, inputs: Sequence[PredictionInput], flips: bool) -> dict[str, Any]:
+    """Return what predictions.json holds: which model, or models, made which case from which files."""
+    first = model.members[0]
+    facts: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "frugalseg": __version__,
-        "run": str(run.resolve()),
-        "method": model.config.method,
-        "checkpoint": model.folder.name,
-        "step": model.step,
-        "model_sha256": model.sha256,
+        "run": str(first.folder.resolve().parent),
+        "method": first.config.method,
+        "checkpoint": first.folder.name,
+        "step": first.step,
+        "model_sha256": first.sha256,
         "flips": flips,
-        "transductive": model.transductive,
+        "transductive": any(member.transductive for member in model.members),
         "scheme": model.scheme.to_json(),
         "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
     }
+    if len(model.members) > 1:
+        facts["members"] = [
+            {
+                "run": str(member.folder.resolve().parent),
+                "checkpoint": member.folder.name,
+                "step": member.step,
+                "model_sha256": member.sha256,
+            }
+            for member in model.members
+        ]
+        facts |= {"temperature": model.temperature, "largest": list(model.largest)}
+    return facts
 
 
 def file_words(names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.config import Config, load_config
-from frugalseg.data.budget import Split, make_split, read_names
+from frugalseg.data.budget import Split, hold_out, make_split, read_names
 from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files, with_test_images
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase, default_store
@@ -61,6 +61,7 @@ def train(
     validation: int | str = 0,
     transductive: bool = False,
     dry_run: bool = False,
+    held_out: Collection[str] = (),
 ) -> TrainResult:
     """Train a model.
 
@@ -81,6 +82,7 @@ def train(
         transductive: Use the test cases' images as further unlabelled ones; recorded, and told in reports.
         dry_run: Only say the plan and what it needs; nothing is written. The sizes are those of the images'
             headers: borders of zeros, which preparing cuts away, are not known before.
+        held_out: Cases of the budget that the model is to be scored on: their labels and images are not read.
 
     With training.devices or training.nodes above 1 this command line is started again for every further process,
     which comes here too and leaves with the same result; only the first one writes and prints.
@@ -104,6 +106,8 @@ def train(
         raise UserError("give --labels or --labelled, not both", "--labels")
     order_seed = config.training.seed if label_seed is None else label_seed
     split = make_split(manifest, labels, order_seed, named, validation)
+    if held_out:
+        split = hold_out(manifest, split, held_out)
     facts = read_record(out) if begun else None
     if begun:
         config = same_run(out, config, split)

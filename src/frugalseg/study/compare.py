@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from frugalseg.errors import DataError
-from frugalseg.study.statistics import Interval, Scores, bootstrap, set_means, t_interval
+from frugalseg.evaluation.intervals import Interval, Scores, bootstrap, set_means, t_interval
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frugalseg.errors import DataError
-from frugalseg.study.statistics import RESAMPLES, Scores, draws, mean_score, weighted_means
+from frugalseg.evaluation.intervals import RESAMPLES, Scores, draws, mean_score, weighted_means
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from frugalseg.evaluation.intervals import Interval, intervals, mean_score, set_means
 from frugalseg.study.compare import Paired, holm, paired
 from frugalseg.study.design import Comparison, Design
 from frugalseg.study.equivalence import Equivalence, label_equivalence
-from frugalseg.study.statistics import Interval, intervals, mean_score, set_means
 from frugalseg.study.table import Row, scores, seeds_of, structures_of
 
 MEASURES = {"dice": "Dice", "hd95_mm": "HD95, mm", "surface_dice": "surface Dice"}

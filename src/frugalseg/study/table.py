@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.errors import DataError
+from frugalseg.evaluation.intervals import Scores
 from frugalseg.evaluation.table import ANY_FOREGROUND
 from frugalseg.files import read_text, write_text
 from frugalseg.study.cell import CASES
 from frugalseg.study.design import Cell
-from frugalseg.study.statistics import Scores
 
 KEYS = ("method", "labels", "seed")
 Row = dict[str, str]

@@ -28,6 +28,7 @@ Scores = NDArray[np.float64]
 Over = Literal["sets", "cases", "sets and cases"]
 
 ENOUGH_SETS = 8
+_WORDS = {"sets": "label sets", "cases": "cases"}
 RESAMPLES = 10_000
 _SEED = 20200904  # any fixed number: the same table has the same interval
 
@@ -72,18 +73,27 @@ def intervals(scores: Scores) -> tuple[Interval, ...]:
     return (over_cases,) if len(table) == 1 else (t_interval(set_means(table)), over_cases)
 
 
-def t_interval(values: Scores) -> Interval:
-    """Return Student's 95 % interval of the mean of independent values.
+def case_interval(values: Scores) -> Interval | None:
+    """Return the interval of a mean over cases: the bootstrap from 8 on, Student's t below, None for one."""
+    known = np.asarray(values, np.float64)
+    known = known[~np.isnan(known)]
+    if len(known) >= ENOUGH_SETS:
+        return bootstrap(known[None], "cases")
+    return t_interval(known, "cases") if len(known) > 1 else None
+
+
+def t_interval(values: Scores, over: Over = "sets") -> Interval:
+    """Return Student's 95 % interval of the mean of independent values: of label sets, or of cases.
 
     Raises:
         DataError: Fewer than two values, which say nothing about spread.
     """
     count = len(values)
     if count < 2:
-        raise DataError("an interval over label sets needs at least two of them")
+        raise DataError(f"an interval over {_WORDS[over]} needs at least two of them")
     half = float(stdtrit(count - 1, 0.975)) * float(np.std(values, ddof=1)) / count**0.5
     mean = float(np.mean(values))
-    return Interval(mean - half, mean + half, "sets", f"t over {count} label sets")
+    return Interval(mean - half, mean + half, over, f"t over {count} {_WORDS[over]}")
 
 
 def bootstrap(scores: Scores, over: Over, resamples: int = RESAMPLES) -> Interval:

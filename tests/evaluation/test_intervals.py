@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from frugalseg.errors import DataError
-from frugalseg.study.statistics import (
+from frugalseg.evaluation.intervals import (
     Scores,
     bootstrap,
     draws,

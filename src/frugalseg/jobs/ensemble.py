@@ -1,0 +1,185 @@
+"""One model or several whose probabilities are averaged: what `frugalseg predict` opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugalseg.config import Config
+from frugalseg.data.preprocess import Prepared, preprocess
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import read_json_object
+from frugalseg.formats import describing, require_seal, require_version
+from frugalseg.inference.inputs import PredictionInput, read_input
+from frugalseg.inference.restore import Place, placed_blocks
+from frugalseg.inference.window import slabs, thin_axis
+from frugalseg.jobs.model import Model, load_model
+from frugalseg.training.plan import Plan
+
+ENSEMBLE = "ensemble.json"
+FORMAT_VERSION = 1
+LEAST = 1e-7  # a probability below this counts as this, as where the temperature was found
+RUN_FILES = ("run.json", ENSEMBLE)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models of one label scheme, and what is done to the mean of their probabilities.
+
+    Attributes:
+        members: At least one; labels, channels and crop are the same for all.
+        temperature: Divides the logits before probabilities are written; it changes no label.
+        largest: Structures of which only the largest part is kept.
+    """
+
+    members: tuple[Model, ...]
+    temperature: float = 1.0
+    largest: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels' names."""
+        return self.members[0].channels
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """What the labels mean."""
+        return self.members[0].scheme
+
+    @property
+    def plan(self) -> Plan:
+        """The first member's, whose crop is that of all."""
+        return self.members[0].plan
+
+    @property
+    def config(self) -> Config:
+        """The first member's."""
+        return self.members[0].config
+
+    def prepare(self, item: PredictionInput) -> tuple[Prepared, ...]:
+        """Read a case and do to it what was done to each member's training images; mostly that is the same for all.
+
+        Raises:
+            DataError: A file cannot be read, has voxels that are no numbers, or does not fit the models.
+        """
+        grid, image = read_input(item, self.channels)
+        prepared: list[Prepared] = []
+        for place, member in enumerate(self.members):
+            same = [p for p in range(place) if self.members[p].preparation == member.preparation]
+            if same:
+                prepared.append(prepared[same[0]])
+                continue
+            try:
+                prepared.append(preprocess(grid, image, member.preparation, item.missing))
+            except ValueError as error:
+                raise DataError(f"{error}; mend the image", item.files[0]) from error
+        return tuple(prepared)
+
+    def blocks(self, prepared: Sequence[Prepared], flips: bool) -> Iterator[tuple[Place, Tensor]]:
+        """Predict a volume; yield its probabilities (R x K, x, y, z) on the cut grid in blocks with their places.
+
+        The memory is that of the classes in one window's depth of the volume for each member, not in all of it.
+        """
+        streams = [blocks_of(member, own, flips) for member, own in zip(self.members, prepared, strict=True)]
+        for parts in zip(*streams, strict=True):
+            place, total = parts[0]
+            for _, values in parts[1:]:
+                total = total + values
+            yield place, total / len(parts) if len(parts) > 1 else total
+
+    def calibrated(self, block: Tensor) -> Tensor:
+        """Return probabilities (R x K, x, y, z) at the ensemble's temperature."""
+        if self.temperature == 1:
+            return block
+        split = block.unflatten(0, (self.scheme.groups, self.scheme.classes))
+        tempered: Tensor = (split.clamp(min=LEAST).log() / self.temperature).softmax(dim=1)
+        return tempered.flatten(0, 1)
+
+
+def blocks_of(model: Model, prepared: Prepared, flips: bool) -> Iterator[tuple[Place, Tensor]]:
+    """Yield a single model's probabilities; see `Ensemble.blocks`."""
+    axis = thin_axis(prepared.image.shape[1:], model.plan.crop)
+    settings = model.config.inference
+    blended = slabs(
+        torch.from_numpy(prepared.image),
+        model.plan.crop,
+        lambda windows: model.predict(windows, flips),
+        prepared.background,
+        axis,
+        settings.overlap,
+        settings.windows(model.plan.crop),
+    )
+    return placed_blocks(prepared.placement, blended, axis)
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a folder is a training run or a folder of folds, and not a folder of images."""
+    return any((folder / name).is_file() for name in RUN_FILES)
+
+
+def open_ensemble(runs: Sequence[Path], checkpoint: str | None = None) -> Ensemble:
+    """Open the models of runs, or of the folders that `train --folds` made.
+
+    A folder of folds brings its temperature and its structures of one part if it is given alone.
+
+    Raises:
+        UserError: There is no run or checkpoint, or they do not fit each other.
+        DataError: A file is damaged or does not fit.
+    """
+    folders: list[Path] = []
+    facts: dict[str, Any] = {}
+    for run in runs:
+        if (run / ENSEMBLE).is_file():
+            facts = read_ensemble(run)
+            folders += [run / name for name in facts["members"]]
+        else:
+            folders.append(run)
+    members = tuple(load_model(folder, checkpoint) for folder in folders)
+    for folder, member in zip(folders[1:], members[1:], strict=True):
+        _require_like(members[0], folders[0], member, folder)
+    if len(runs) > 1 or not facts:
+        return Ensemble(members)
+    return Ensemble(members, facts["temperature"], tuple(facts["largest"]))
+
+
+def read_ensemble(folder: Path) -> dict[str, Any]:
+    """Return what ensemble.json holds.
+
+    Raises:
+        DataError: It is malformed, of a newer format, or not what was written.
+    """
+    path = folder / ENSEMBLE
+    facts = read_json_object(path)
+    require_version(facts, FORMAT_VERSION, path)
+    facts = dict(require_seal(facts, path))
+    with describing("an ensemble", path):
+        for key in ("members", "largest"):
+            if not all(isinstance(name, str) for name in facts[key]):
+                raise TypeError(f"{key}: names were expected")
+        if not facts["members"] or any(Path(name).name != name or name == ".." for name in facts["members"]):
+            raise ValueError("members: names of folders beside this file were expected")
+        facts["temperature"] = float(facts["temperature"])
+        if not 0 < facts["temperature"] < 1000:
+            raise ValueError("temperature: a number above 0 was expected")
+    return facts
+
+
+def _require_like(first: Model, first_folder: Path, other: Model, folder: Path) -> None:
+    """Refuse models whose probabilities cannot be averaged."""
+    same = "average runs of one data set and recipe"
+    for what, own, its in (
+        ("labels", first.scheme, other.scheme),
+        ("channels", first.channels, other.channels),
+        ("crop", first.plan.crop, other.plan.crop),
+        ("voxel spacing", first.preparation.spacing, other.preparation.spacing),
+        ("cropping of the border of zeros", first.preparation.crop_nonzero, other.preparation.crop_nonzero),
+    ):
+        if own != its:
+            detail = f" ({own} there, {its} here)" if what in ("crop", "voxel spacing") else ""
+            raise UserError(f"has another {what} than {first_folder.name}{detail}; {same}", folder)

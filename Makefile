@@ -46,14 +46,14 @@ bench: peers
 	.peers/bin/python -m benchmarks.speed $(NAMES)
 
 check: setup
-	$(B)/ruff format --check src tests
-	$(B)/ruff check src tests
+	$(B)/ruff format --check src tests benchmarks
+	$(B)/ruff check src tests benchmarks
 	$(B)/mypy
 	$(B)/python -m pytest -q tests/test_import_direction.py
 
 format: setup
-	$(B)/ruff format src tests
-	$(B)/ruff check --fix src tests
+	$(B)/ruff format src tests benchmarks
+	$(B)/ruff check --fix src tests benchmarks
 
 # Needs uv. torch stays out of the lock on purpose: with hashes pip would choose another build of it.
 lock:

@@ -1,4 +1,4 @@
-"""The hippocampus data as choices may see it: 40 of the 160 training cases play the test set, the real one is absent.
+"""The hippocampus data as choices may see it: 40 training cases play the test set, the real one is absent.
 
 Every choice that needs labels beyond a run's budget (recipes, weights, settings) is scored on the cases of
 dev_cases.json, never on the 40 test cases. In the data set made here those 40 are the test cases, so that the test

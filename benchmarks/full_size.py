@@ -23,7 +23,7 @@ CHUNK = 16  # patches at a time
 
 
 def measure(name: str, precision: str, steps: int = 2) -> dict[str, Any]:
-    """Take steps of a recipe on one labelled crop each, and report them; the first one is slower than the others."""
+    """Take steps of a recipe on one labelled crop each, and report them; the first one is the slowest."""
     import torch
 
     from frugalseg.config import load_config

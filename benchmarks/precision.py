@@ -62,8 +62,12 @@ def main() -> None:
             masks = [np.asarray(trained.scheme.mask(found[kind], structure)) for kind in ("fp32", "bf16")]
             rows.append({"case": item.name, "structure": structure, "dice": dice(*masks), "voxels_alike": same})
     facts = {
-        "method": trained.config.method, "step": trained.step, "seconds": seconds, "machine": describe("cpu"), "rows": rows,
-    }  # fmt: skip
+        "method": trained.config.method,
+        "step": trained.step,
+        "seconds": seconds,
+        "machine": describe("cpu"),
+        "rows": rows,
+    }
     (RESULTS / "precision.json").write_text(json.dumps(facts, indent=1) + "\n")
     values = [row["dice"] for row in rows]
     text = (

@@ -1,14 +1,15 @@
-"""All six methods on real MRI, at equal labelled crops, steps and augmentation: does each learn, and how do they score?
+"""All six methods on real MRI, at equal labelled crops, steps and augmentation: does each learn, how do they score?
 
 Hippocampus, 6 labels, three label sets (label seeds 100 to 102, weights and samples seeded alike). Scored on the 40
-cases of dev_cases.json, which are in no budget and in no training set (benchmarks/development.py); the test cases are
-not touched. Recipes `hippocampus-*`: two labelled crops a step each, the semi-supervised ones two unlabelled ones more.
+cases of dev_cases.json, which are in no budget and in no training set (benchmarks/development.py); the test cases
+are not touched. Recipes `hippocampus-*`: two labelled crops a step each, the semi-supervised ones two unlabelled
+ones more.
 
-    .venv/bin/python -m benchmarks.screening DATA WORK
-    .venv/bin/python -m benchmarks.screening DATA WORK --methods cpcseg,cpcseg-pooled --out benchmarks/results/pooled
+    .venv/bin/python -m benchmarks.screening DATA WORK .venv/bin/python -m benchmarks.screening DATA WORK --methods
+    cpcseg,cpcseg-pooled --out benchmarks/results/pooled
 
-One run after another, or --jobs at a time with their share of the cores. A run that is done is not run again. Writes
-benchmarks/results/screening/: runs.json, cells.csv; prints the tables.
+One run after another, or --jobs at a time with their share of the cores. A run that is done is not run again.
+Writes benchmarks/results/screening/: runs.json, cells.csv; prints the tables.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def cell(data: Path, work: Path, method: str, seed: int, steps: int, threads: in
     more = ["--set", "auxiliary.cpc.encodings=pooled"] if method.endswith(POOLED) else []
     begun = time.monotonic()
     run(folder, threads, "train", data, "--method", recipe, "--labels", 6, "--seed", seed, "--label-seed", seed,
-        "--steps", steps, "--out", folder / "run", "--store", work / "store", "--set", "training.workers=0", *more)  # fmt: skip
+        "--steps", steps, "--out", folder / "run", "--store", work / "store",
+        "--set", "training.workers=0", *more)  # fmt: skip
     trained = time.monotonic() - begun
     run(folder, threads, "predict", folder / "run", data, "--out", folder / "predictions")
     run(folder, threads, "evaluate", folder / "predictions", data, "--out", folder / "scores")

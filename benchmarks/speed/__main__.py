@@ -28,7 +28,8 @@ def main(names: list[str]) -> None:
         kept = {"date": day, "machine": machine, **values}
         (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
         packages = ", ".join(f"{key} {value}" for key, value in machine["packages"].items())
-        where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Python {machine['python']}"
+        where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+        where += f", Python {machine['python']}"
         notes = (module.__doc__ or "").strip().split("\n\n")
         title, rest = notes[0], "\n\n".join(notes[1:])
         command = f"`make bench NAMES={name}`, {day}: {where}; {packages}. Medians of alternating runs."

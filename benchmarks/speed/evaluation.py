@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from benchmarks.speed.rounds import Arrays, Contender, alternate
 from benchmarks.speed.text import Table
+from numpy.typing import NDArray
 
 SHAPE, SPACING = (240, 240, 155), (1.0, 1.0, 1.0)
 KINDS = ("small", "large", "many parts", "far apart", "one empty")
@@ -49,7 +48,7 @@ def scored(masks: Masks) -> Masks:
 
 
 def ours(kind: str) -> Run:
-    """Score the case as `frugalseg evaluate` does: three regions and their union, Dice, HD95, surface Dice, ASSD."""
+    """Score the case as `frugalseg evaluate` does: three regions and their union, every measure."""
     from frugalseg.evaluation import score_case
     from frugalseg.geometry import Grid
 
@@ -60,8 +59,8 @@ def ours(kind: str) -> Run:
 
     def run() -> dict[str, Any]:
         rows = [row for row in score_case("case", truth, guess, grid, 1.0)[:3] if row.status == "scored"]
-        values = {name: np.array([getattr(row, name) for row in rows]) for name in ("dice", "hd95_mm", "surface_dice")}
-        return values
+        names = ("dice", "hd95_mm", "surface_dice")
+        return {name: np.array([getattr(row, name) for row in rows]) for name in names}
 
     return run
 
@@ -85,8 +84,16 @@ def monai(kind: str) -> Run:
         dice, distance, surface = [], [], []
         for truth, guess in masks:
             dice.append(float(compute_dice(guess, truth)))
-            distance.append(float(compute_hausdorff_distance(guess, truth, include_background=True, percentile=95, spacing=SPACING)))
-            surface.append(float(compute_surface_dice(guess, truth, [1.0], include_background=True, spacing=SPACING)))
+            distance.append(
+                float(
+                    compute_hausdorff_distance(
+                        guess, truth, include_background=True, percentile=95, spacing=SPACING
+                    )
+                )
+            )
+            surface.append(
+                float(compute_surface_dice(guess, truth, [1.0], include_background=True, spacing=SPACING))
+            )
         return {"dice": np.array(dice), "hd95_mm": np.array(distance), "surface_dice": np.array(surface)}
 
     return run
@@ -95,7 +102,10 @@ def monai(kind: str) -> Run:
 def surface_distance(kind: str) -> Run:
     """DeepMind's HD95 and surface Dice, and Dice."""
     from surface_distance import (
-        compute_dice_coefficient, compute_robust_hausdorff, compute_surface_dice_at_tolerance, compute_surface_distances,
+        compute_dice_coefficient,
+        compute_robust_hausdorff,
+        compute_surface_dice_at_tolerance,
+        compute_surface_distances,
     )  # fmt: skip
 
     masks = scored(case(kind))
@@ -104,7 +114,13 @@ def surface_distance(kind: str) -> Run:
         found = []
         for truth, guess in masks:
             both = compute_surface_distances(truth, guess, SPACING)
-            found.append((compute_dice_coefficient(truth, guess), compute_robust_hausdorff(both, 95), compute_surface_dice_at_tolerance(both, 1.0)))
+            found.append(
+                (
+                    compute_dice_coefficient(truth, guess),
+                    compute_robust_hausdorff(both, 95),
+                    compute_surface_dice_at_tolerance(both, 1.0),
+                )
+            )
         return {"values": np.array(found)}
 
     return run
@@ -139,12 +155,29 @@ def agree(results: dict[str, Arrays]) -> None:
 def main() -> tuple[dict[str, Any], str]:
     """Run all rows; return what is written, as JSON and as Markdown."""
     here = "benchmarks.speed.evaluation"
-    table = Table("lesions", "voxels", "ours", "MONAI", "surface-distance", "MedPy (no surface Dice)", "MONAI / ours", "MedPy / ours")
+    table = Table(
+        "lesions",
+        "voxels",
+        "ours",
+        "MONAI",
+        "surface-distance",
+        "MedPy (no surface Dice)",
+        "MONAI / ours",
+        "MedPy / ours",
+    )
     rows = []
     for kind in KINDS:
-        names = {"ours": "ours", "MONAI": "monai", "surface-distance": "surface_distance", "MedPy": "medpy", "pooled": "pooled"}
+        names = {
+            "ours": "ours",
+            "MONAI": "monai",
+            "surface-distance": "surface_distance",
+            "MedPy": "medpy",
+            "pooled": "pooled",
+        }
         found = alternate(
-            [Contender(name, f"{here}:{what}", {"kind": kind}) for name, what in names.items()], repeats=3, agree=agree
+            [Contender(name, f"{here}:{what}", {"kind": kind}) for name, what in names.items()],
+            repeats=3,
+            agree=agree,
         )
         rows.append({"lesions": kind, "figures": [f.to_json() for f in found.values()]})
         own = found["ours"].median

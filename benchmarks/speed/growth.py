@@ -1,4 +1,4 @@
-"""Time and memory as the work grows: twice the crop's side, volume, classes or cases, with the slope to be expected.
+"""Time and memory as the work grows: twice the crop's side, volume, classes or cases; the slope to be expected.
 
 A slope is the logarithm to base 2 of the ratio: 1 where twice as much takes twice as long.
 """
@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-
 from benchmarks.speed.rounds import Contender, Figures, alternate
 from benchmarks.speed.text import Table
 
@@ -17,8 +16,8 @@ from benchmarks.speed.text import Table
 def predict(side: int, classes: int) -> Any:
     """Predict a volume of 2 side x 2 side x side by windows of 48 cubed and keep the classes."""
     import torch
-
     from benchmarks.speed.ours import loop_and_batch
+
     from frugalseg.inference.window import class_indices, probabilities, slabs, thin_axis
 
     loop, _ = loop_and_batch("encdec", [32, 32, 32], 8, 1, "bf16", 1)
@@ -60,26 +59,41 @@ def score(side: int) -> Any:
 def main() -> tuple[dict[str, Any], str]:
     """Run all rows; return what is written, as JSON and as Markdown."""
     here = "benchmarks.speed.growth"
-    step = {"width": 8, "samples": 1, "channels": 1, "precision": "bf16"}
+    ours, cut = "benchmarks.speed.step:ours", f"{here}:predict"
+
+    def step(side: int) -> dict[str, Any]:
+        return {"width": 8, "samples": 1, "channels": 1, "precision": "bf16", "crop": [side] * 3}
+
+    def volume(side: int, classes: int) -> dict[str, Any]:
+        return {"side": side, "classes": classes}
+
     rows: list[tuple[str, str, dict[str, Any], dict[str, Any], float, float | None]] = [
-        ("training step, crop 32 to 64", "benchmarks.speed.step:ours", {**step, "crop": [32] * 3}, {**step, "crop": [64] * 3}, 3, 3),
-        ("training step, crop 64 to 128", "benchmarks.speed.step:ours", {**step, "crop": [64] * 3}, {**step, "crop": [128] * 3}, 3, 3),
-        ("prediction, volume 128^2 x 64 to 256^2 x 128", f"{here}:predict", {"side": 64, "classes": 3}, {"side": 128, "classes": 3}, 3, 2),
-        ("prediction, 8 to 16 classes", f"{here}:predict", {"side": 64, "classes": 8}, {"side": 64, "classes": 16}, 0.2, 1),
+        ("training step, crop 32 to 64", ours, step(32), step(64), 3, 3),
+        ("training step, crop 64 to 128", ours, step(64), step(128), 3, 3),
+        ("prediction, volume 128^2 x 64 to 256^2 x 128", cut, volume(64, 3), volume(128, 3), 3, 2),
+        ("prediction, 8 to 16 classes", cut, volume(64, 8), volume(64, 16), 0.2, 1),
         ("evaluation, volume 128^3 to 256^3", f"{here}:score", {"side": 128}, {"side": 256}, 3, 3),
-    ]  # fmt: skip
-    table = Table("what doubles", "time", "slope", "expected, at most", "memory on top", "slope", "expected, at most")
+    ]
+    table = Table(
+        "what doubles", "time", "slope", "expected, at most", "memory on top", "slope", "expected, at most"
+    )
     kept = []
     for name, what, small, large, slope, memory in rows:
         found = alternate([Contender("small", what, small), Contender("large", what, large)], repeats=5)
         a, b = found["small"], found["large"]
         extra = [top(item) for item in (a, b)]
         kept.append({"what": name, "small": a.to_json(), "large": b.to_json()})
+        times, memories = (a.median, b.median), extra
         table.add(
-            name, f"{a.median:.3f} to {b.median:.3f} s", f"{math.log2(b.median / a.median):.1f}", f"{slope:g}",
-            f"{extra[0]:.0f} to {extra[1]:.0f} MiB", f"{math.log2(extra[1] / extra[0]):.1f}", "-" if memory is None else f"{memory:g}",
-        )  # fmt: skip
-    note = "\nMore cases: see [patches.md](patches.md), and [flat.md](../preflight/flat.md) for `prepare` and `train`.\n"
+            name,
+            f"{times[0]:.3f} to {times[1]:.3f} s",
+            f"{math.log2(times[1] / times[0]):.1f}",
+            f"{slope:g}",
+            f"{memories[0]:.0f} to {memories[1]:.0f} MiB",
+            f"{math.log2(memories[1] / memories[0]):.1f}",
+            "-" if memory is None else f"{memory:g}",
+        )
+    note = "\nMore cases: see [patches.md](patches.md); `prepare` and `train`: [flat.md](../preflight/flat.md).\n"
     return {"rows": kept}, table.markdown() + note
 
 

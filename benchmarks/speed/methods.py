@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import numpy as np
-
 from benchmarks.speed.rounds import Contender, alternate
 from benchmarks.speed.text import Table
 
@@ -54,13 +53,13 @@ def expect_negatives() -> None:
 
 def floor(method: str, precision: str) -> Any:
     """Return a run of nothing but the step's convolutions, and their number of multiply-adds."""
+    from benchmarks.speed.ours import SCHEME
+
     from frugalseg.config import load_config
     from frugalseg.jobs.footprint import footprint
     from frugalseg.jobs.pace import convolution_seconds, operations
     from frugalseg.networks.encoder import PUBLISHED_STRIDES
     from frugalseg.training.plan import Plan
-
-    from benchmarks.speed.ours import SCHEME
 
     expect_negatives()  # in a process of this contender's own
     kind: Any = precision

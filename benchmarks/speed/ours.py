@@ -29,7 +29,7 @@ def loop_and_batch(
     overrides: tuple[str, ...] = (),
     labelled: int | None = None,
 ) -> tuple[Loop, Batch]:
-    """Return a loop of a shipped recipe, and one batch of crops, of which `labelled` (all by default) have labels."""
+    """Return a loop of a shipped recipe, and a batch of crops, of which `labelled` (all by default) have labels."""
     keep_freed_memory()
     torch.manual_seed(0)
     config = load_config(method, list(overrides))

@@ -1,9 +1,9 @@
 """Random crops from prepared cases: ours against MONAI's PersistentDataset and torchio's Queue; and flat memory.
 
 Sixteen phantoms of 4 x 160 x 160 x 128 voxels, crops of 64 cubed centred on foreground half of the time, no other
-augmentation, from cases in random order. Each reader at its usual settings: MONAI one crop a loaded case (and four);
-torchio eight a case through a queue of 64. First in one process, then with two loader processes. Then ours alone, from
-10, 100 and 1,000 phantoms of 1 x 64 cubed: crops a second and memory.
+augmentation, from cases in random order. Each reader at its usual settings: MONAI one crop a loaded case (and
+four); torchio eight a case through a queue of 64. First in one process, then with two loader processes. Then ours
+alone, from 10, 100 and 1,000 phantoms of 1 x 64 cubed: crops a second and memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from benchmarks.speed.rounds import Contender, alternate
 from benchmarks.speed.text import Table
 
@@ -38,7 +37,9 @@ def write_cases(folder: Path, cases: int, shape: tuple[int, int, int], channels:
     entries = []
     for number in range(cases):
         generator = np.random.default_rng(number)
-        image = (generator.standard_normal((*shape, channels), dtype=np.float32) * 20 + 200) * (distance < 0.9)[..., None]
+        image = (generator.standard_normal((*shape, channels), dtype=np.float32) * 20 + 200) * (distance < 0.9)[
+            ..., None
+        ]
         label = (distance < generator.uniform(0.1, 0.3)).astype(np.uint8)
         voxels = image.round().astype(np.int16)
         name = f"case_{number:04d}.nii.gz"
@@ -64,7 +65,14 @@ def loader(dataset: Any, workers: int, collate: Any = None) -> Any:
     """Return an endless iterator over a DataLoader with batches of 2, as a training step takes."""
     from torch.utils.data import DataLoader
 
-    made = DataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=collate, persistent_workers=workers > 0, shuffle=False)
+    made = DataLoader(
+        dataset,
+        batch_size=2,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+        shuffle=False,
+    )
     while True:
         yield from made
 
@@ -84,13 +92,13 @@ def timed(batches: Any, each: int) -> Run:
 def ours(workers: int, cases: int = CASES, shape: tuple[int, int, int] = SHAPE, channels: int = CHANNELS,
          crop: tuple[int, int, int] = CROP, preset: str = "none") -> Run:  # fmt: skip
     """Cut crops from the store, as training does."""
+    import torch
+
     from frugalseg.data.augment import PRESETS
+    from frugalseg.data.manifest import read_manifest
     from frugalseg.data.patches import Samples, SamplingSettings
     from frugalseg.data.preprocess import PreprocessSettings
     from frugalseg.jobs.prepare import chosen, prepared
-    from frugalseg.data.manifest import read_manifest
-    import torch
-
     from frugalseg.training.loader import batches
 
     folder = data(cases, tuple(shape), channels)
@@ -106,7 +114,12 @@ def ours(workers: int, cases: int = CASES, shape: tuple[int, int, int] = SHAPE, 
 def transforms(channels: int, count: int) -> Any:
     """MONAI's usual chain for cached cases: load, scale, then the random crop."""
     from monai.transforms import (
-        Compose, EnsureChannelFirstd, LoadImaged, NormalizeIntensityd, Orientationd, RandCropByPosNegLabeld,
+        Compose,
+        EnsureChannelFirstd,
+        LoadImaged,
+        NormalizeIntensityd,
+        Orientationd,
+        RandCropByPosNegLabeld,
     )  # fmt: skip
 
     return Compose([
@@ -124,7 +137,10 @@ def monai(workers: int, count: int) -> Run:
     from monai.data import PersistentDataset, list_data_collate
 
     folder = data(CASES, SHAPE, CHANNELS)
-    rows = [{"image": str(p), "label": str(folder / "labelsTr" / p.name)} for p in sorted((folder / "imagesTr").iterdir())]
+    rows = [
+        {"image": str(p), "label": str(folder / "labelsTr" / p.name)}
+        for p in sorted((folder / "imagesTr").iterdir())
+    ]
     dataset = PersistentDataset(rows, transforms(CHANNELS, count), cache_dir=WORK / "persistent")
     for number in range(len(rows)):
         dataset[number]  # fill the cache
@@ -172,9 +188,18 @@ def main() -> tuple[dict[str, Any], str]:
         )  # fmt: skip
         for item in found.values():
             kept["against"].append({"workers": workers, **item.to_json()})
-            table.add(workers, item.name, f"{CROPS / item.median:.1f}", f"{item.median / found['ours'].median:.1f}", f"{item.peak_bytes / 2**20:.0f} MiB")
+            table.add(
+                workers,
+                item.name,
+                f"{CROPS / item.median:.1f}",
+                f"{item.median / found['ours'].median:.1f}",
+                f"{item.peak_bytes / 2**20:.0f} MiB",
+            )
     text = table.markdown()
-    sizes = {name: sum(f.stat().st_size for f in (WORK / name).rglob("*") if f.is_file()) / 2**20 for name in ("store", "persistent")}
+    sizes = {
+        name: sum(f.stat().st_size for f in (WORK / name).rglob("*") if f.is_file()) / 2**20
+        for name in ("store", "persistent")
+    }
     text += f"\nOn disk: our store {sizes['store']:.0f} MiB, MONAI's cache {sizes['persistent']:.0f} MiB.\n"
     kept["disk_mib"] = {name: round(value, 1) for name, value in sizes.items()}
 
@@ -188,7 +213,13 @@ def main() -> tuple[dict[str, Any], str]:
         took = time.perf_counter() - begun
         found = alternate([Contender("ours", f"{here}:ours", given)], repeats=40, threads=1)["ours"]
         kept["growth"].append({"cases": cases, "preparing_seconds": round(took, 1), **found.to_json()})
-        growth.add(cases, f"{took:.1f} s", f"{cases / took:.1f}", f"{CROPS / found.median:.0f}", f"{found.peak_bytes / 2**20:.0f} MiB")
+        growth.add(
+            cases,
+            f"{took:.1f} s",
+            f"{cases / took:.1f}",
+            f"{CROPS / found.median:.0f}",
+            f"{found.peak_bytes / 2**20:.0f} MiB",
+        )
     text += growth.markdown()
 
     text += "\n## Augmentation\n\n"
@@ -197,7 +228,9 @@ def main() -> tuple[dict[str, Any], str]:
         cases = 10 if channels == 1 else CASES
         base = {"workers": 0, "cases": cases, "shape": shape, "channels": channels, "crop": crop}
         found = alternate(
-            [Contender(p, f"{here}:ours", {**base, "preset": p}) for p in ("none", "published", "strong")], repeats=6, threads=1
+            [Contender(p, f"{here}:ours", {**base, "preset": p}) for p in ("none", "published", "strong")],
+            repeats=6,
+            threads=1,
         )
         for name, item in found.items():
             kept["augmentation"].append({"crop": crop, "channels": channels, **item.to_json()})

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from benchmarks.speed.rounds import Arrays, Contender, Figures, alternate
 from benchmarks.speed.text import Table
+from torch import Tensor, nn
 
 WINDOW = (96, 96, 96)
 CHANNELS, WIDTH = 4, 8
@@ -85,7 +84,7 @@ def monai_places(size: int, window: int, overlap: float) -> list[int]:
 
 
 def ours(whole: bool, precision: str = "fp32", like_monai: bool = False) -> Run:
-    """Predict slab by slab: classes, and for the comparison with MONAI all probabilities, at its windows' places."""
+    """Predict slab by slab: classes, and for the comparison with MONAI all probabilities, at its places."""
     from frugalseg.inference.window import class_indices, probabilities, slabs, thin_axis, window_starts
 
     net: Any = network(plain=False)
@@ -100,7 +99,12 @@ def ours(whole: bool, precision: str = "fp32", like_monai: bool = False) -> Run:
         image = raw
         if whole:  # what preprocessing does with such an image
             filled = (raw != 0).any(dim=0)
-            spans = [torch.nonzero(filled.flatten(1).any(dim=1) if a == 0 else filled.movedim(a, 0).flatten(1).any(dim=1)) for a in range(3)]
+            spans = [
+                torch.nonzero(
+                    filled.flatten(1).any(dim=1) if a == 0 else filled.movedim(a, 0).flatten(1).any(dim=1)
+                )
+                for a in range(3)
+            ]
             low, high = [int(s.min()) for s in spans], [int(s.max()) + 1 for s in spans]
             image = raw[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
         axis = thin_axis(image.shape[1:], window)
@@ -204,5 +208,7 @@ def main() -> tuple[dict[str, Any], str]:
         row(table, "whole", found, whole["MONAI"])
     kept = {"box": [f.to_json() for f in box.values()], "whole": [f.to_json() for f in whole.values()]}
     shape = tuple(brain(False).shape[1:])
-    note = f"\n`box` is {shape[0]} x {shape[1]} x {shape[2]}, `whole` {SHAPE[0]} x {SHAPE[1]} x {SHAPE[2]} voxels.\n"
+    note = (
+        f"\n`box` is {shape[0]} x {shape[1]} x {shape[2]}, `whole` {SHAPE[0]} x {SHAPE[1]} x {SHAPE[2]} voxels.\n"
+    )
     return kept, table.markdown() + note

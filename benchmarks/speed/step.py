@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from benchmarks.speed.rounds import Arrays, Contender, alternate
 from benchmarks.speed.text import Table
 
@@ -39,7 +38,9 @@ def ours(crop: list[int], width: int, samples: int, channels: int, precision: st
     return run
 
 
-def segresnet(crop: list[int], width: int, samples: int, channels: int, precision: str, channels_last: bool = False) -> Run:
+def segresnet(
+    crop: list[int], width: int, samples: int, channels: int, precision: str, channels_last: bool = False
+) -> Run:
     """Return a step of MONAI's SegResNet."""
     from monai.losses import DiceCELoss
     from monai.networks.nets import SegResNet
@@ -78,7 +79,9 @@ def sane(results: dict[str, Arrays]) -> None:
 
 def main() -> tuple[dict[str, Any], str]:
     """Run all rows; return what is written, as JSON and as Markdown."""
-    table = Table("setting", "precision", "ours", "SegResNet", "ratio", "SegResNet, channels-last", "our peak", "its peak")
+    table = Table(
+        "setting", "precision", "ours", "SegResNet", "ratio", "SegResNet, channels-last", "our peak", "its peak"
+    )
     rows = []
     here = "benchmarks.speed.step"
     for name, size in SIZES.items():

@@ -19,5 +19,9 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table."""
-        lines = [" | ".join(self.columns), " | ".join("---" for _ in self.columns), *(" | ".join(r) for r in self.rows)]
+        lines = [
+            " | ".join(self.columns),
+            " | ".join("---" for _ in self.columns),
+            *(" | ".join(r) for r in self.rows),
+        ]
         return "\n".join(f"| {line} |" for line in lines) + "\n"

@@ -18,7 +18,8 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import read_cases_csv
 from frugalseg.evaluation.calibration import fit_temperature, tempered
-from frugalseg.jobs.ensemble import ENSEMBLE, Ensemble, open_ensemble, read_ensemble
+from frugalseg.jobs.ensemble import Ensemble, open_ensemble
+from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
 from frugalseg.jobs.folds import FOLDS, FoldsResult, train_folds
 from frugalseg.jobs.out_of_fold import Voxels, calibrate
 from frugalseg.jobs.predict import predict
@@ -115,6 +116,10 @@ def test_the_folder_of_folds_is_an_ensemble_on_the_command_line(place: Path) -> 
     three = [str(folds / f"fold-{number}") for number in range(3)]
     two = CliRunner().invoke(app, ["predict", *three, str(image), "--out", str(place / "by-runs")])
     assert two.exit_code == 0, two.output
+    told = CliRunner().invoke(app, ["info", str(folds)])
+    assert told.exit_code == 0, told.output
+    assert "3 models" in told.output
+    assert f"Dice {read_ensemble(folds)['out_of_fold']['dice']:.3f}" in told.output
     if not open_ensemble([folds]).largest:
         name = f"{image.name}"
         assert (place / "by-folder" / name).read_bytes() == (place / "by-runs" / name).read_bytes()

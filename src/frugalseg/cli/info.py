@@ -23,6 +23,7 @@ def info(
     import json
 
     from frugalseg.errors import UserError
+    from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble, render_folds
     from frugalseg.jobs.info import info as job
     from frugalseg.jobs.info import render
 
@@ -33,6 +34,9 @@ def info(
         return
     if scores is not None:
         raise UserError("gives a card its figures; add --card", "--scores")
+    if (run / ENSEMBLE).is_file():
+        print(json.dumps(read_ensemble(run), indent=1) if as_json else render_folds(run))
+        return
     found = job(run, verify)
     print(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else render(found))
     if not found.intact:

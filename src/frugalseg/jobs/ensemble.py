@@ -14,16 +14,13 @@ from frugalseg.config import Config
 from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object
-from frugalseg.formats import describing, require_seal, require_version
 from frugalseg.inference.inputs import PredictionInput, read_input
 from frugalseg.inference.restore import Place, placed_blocks
 from frugalseg.inference.window import slabs, thin_axis
+from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
 from frugalseg.jobs.model import Model, load_model
 from frugalseg.training.plan import Plan
 
-ENSEMBLE = "ensemble.json"
-FORMAT_VERSION = 1
 LEAST = 1e-7  # a probability below this counts as this, as where the temperature was found
 RUN_FILES = ("run.json", ENSEMBLE)
 
@@ -146,28 +143,6 @@ def open_ensemble(runs: Sequence[Path], checkpoint: str | None = None) -> Ensemb
     if len(runs) > 1 or not facts:
         return Ensemble(members)
     return Ensemble(members, facts["temperature"], tuple(facts["largest"]))
-
-
-def read_ensemble(folder: Path) -> dict[str, Any]:
-    """Return what ensemble.json holds.
-
-    Raises:
-        DataError: It is malformed, of a newer format, or not what was written.
-    """
-    path = folder / ENSEMBLE
-    facts = read_json_object(path)
-    require_version(facts, FORMAT_VERSION, path)
-    facts = dict(require_seal(facts, path))
-    with describing("an ensemble", path):
-        for key in ("members", "largest"):
-            if not all(isinstance(name, str) for name in facts[key]):
-                raise TypeError(f"{key}: names were expected")
-        if not facts["members"] or any(Path(name).name != name or name == ".." for name in facts["members"]):
-            raise ValueError("members: names of folders beside this file were expected")
-        facts["temperature"] = float(facts["temperature"])
-        if not 0 < facts["temperature"] < 1000:
-            raise ValueError("temperature: a number above 0 was expected")
-    return facts
 
 
 def _require_like(first: Model, first_folder: Path, other: Model, folder: Path) -> None:

@@ -29,7 +29,8 @@ from frugalseg.inference.components import largest_component, worth_it
 from frugalseg.inference.inputs import PredictionInput
 from frugalseg.inference.restore import Place
 from frugalseg.jobs.ahead import WriteBehind
-from frugalseg.jobs.ensemble import ENSEMBLE, FORMAT_VERSION, open_ensemble
+from frugalseg.jobs.ensemble import open_ensemble
+from frugalseg.jobs.ensemble_record import ENSEMBLE, FORMAT_VERSION
 from frugalseg.jobs.evaluate import evaluate_case, report
 from frugalseg.jobs.predict import RECORD, predict_case, record
 from frugalseg.jobs.show import bar, say

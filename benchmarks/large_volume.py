@@ -26,7 +26,7 @@ SPACING = (1.0, 1.0, 5.0)  # mm
 STRUCTURES = 13
 
 
-def write_phantom(folder: Path, shape: tuple[int, int, int]) -> None:
+def write_phantom(folder: Path, shape: tuple[int, int, int], structures: int) -> None:
     """Write a body of water in air, with balls (in mm) of 20 to 200 HU, in int16."""
     import nibabel as nib
 
@@ -36,14 +36,14 @@ def write_phantom(folder: Path, shape: tuple[int, int, int]) -> None:
         image = np.full(shape, -1000, np.int16)
         label = np.zeros(shape, np.uint8)
         size = np.array(shape) * SPACING
-        centres = generator.uniform(0.3, 0.7, (STRUCTURES, 3)) * size
-        radii = generator.uniform(0.04, 0.12, STRUCTURES) * min(size)
+        centres = generator.uniform(0.3, 0.7, (structures, 3)) * size
+        radii = generator.uniform(0.04, 0.12, structures) * min(size)
         x, y = np.meshgrid(*(np.arange(n) + 0.5 for n in shape[:2]), indexing="ij")
         body = ((x / shape[0] - 0.5) / 0.45) ** 2 + ((y / shape[1] - 0.5) / 0.35) ** 2 <= 1
         for z in range(shape[2]):
             noise = generator.normal(0, 15, shape[:2])
             values = np.where(body, noise, -1000 + noise)
-            for index in range(STRUCTURES):
+            for index in range(structures):
                 a, b, c = centres[index]
                 height = (z + 0.5) * SPACING[2] - c
                 ball = body & ((x - a) ** 2 + (y - b) ** 2 + height**2 <= radii[index] ** 2)
@@ -53,7 +53,7 @@ def write_phantom(folder: Path, shape: tuple[int, int, int]) -> None:
         for kind, array in (("images", image), ("labels", label)):
             (folder / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(array, affine), folder / f"{kind}{part}" / f"case_{number}.nii.gz")
-    names = {"0": "background", **{str(index + 1): f"organ {index + 1}" for index in range(STRUCTURES)}}
+    names = {"0": "background", **{str(index + 1): f"organ {index + 1}" for index in range(structures)}}
     content = {
         "name": "large",
         "modality": {"0": "CT"},
@@ -88,12 +88,15 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, nargs=3)
     parser.add_argument("--crop", type=int, nargs=3, default=(128, 128, 32))
     parser.add_argument("--overlap", type=float, default=0.0)
+    parser.add_argument("--structures", type=int, default=STRUCTURES)
     options = parser.parse_args()
     shape: tuple[int, int, int] = tuple(options.shape)
     name = "x".join(map(str, shape))
+    if options.structures != STRUCTURES:
+        name += f"-{options.structures + 1}-classes"
     data, store = options.work / name, options.work / "store"
     if not (data / "dataset.json").exists():
-        write_phantom(data, shape)
+        write_phantom(data, shape, options.structures)
     spacing = [] if options.spacing is None else ["--set", f"preprocess.spacing={list(options.spacing)}"]
     if spacing:
         name += "-at-" + "x".join(f"{side:g}" for side in options.spacing)
@@ -106,9 +109,9 @@ def main() -> None:
     voxels = shape[0] * shape[1] * shape[2]
     result: dict[str, Any] = {
         "shape": list(shape), "spacing_mm": list(SPACING), "target_spacing_mm": options.spacing, "settings": sets,
-        "classes": STRUCTURES + 1,
+        "classes": options.structures + 1,
         "image_in_float32_gib": round(voxels * 4 / 2**30, 2),
-        "all_classes_in_float32_gib": round(voxels * 4 * (STRUCTURES + 1) / 2**30, 2),
+        "all_classes_in_float32_gib": round(voxels * 4 * (options.structures + 1) / 2**30, 2),
     }  # fmt: skip
     if not spacing:  # the command has the default settings
         result["prepare"] = measure("prepare", data, "--store", store)

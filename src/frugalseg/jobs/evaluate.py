@@ -130,8 +130,12 @@ def report(
     summary: Summary,
     rows: Sequence[CaseRow],
     out: Path,
+    note: str = "",
 ) -> None:
-    """Write report.html: scores, the worst, median and best case, and the run that made the predictions."""
+    """Write report.html: scores, the worst, median and best case, and the run that made the predictions.
+
+    `note` stands behind the name of the truth.
+    """
     record = read_record(predictions)
     pictures = []
     for title, score in summary.examples.items():
@@ -146,7 +150,9 @@ def report(
     run = Path(str(record["run"])) if "run" in record else None
     source = next(iter(labels.values())).parent
     transductive = bool(record.get("transductive"))
-    part = EvaluationPart(summary, rows, pictures, scheme, f"{source.parent.name}/{source.name}", transductive)
+    part = EvaluationPart(
+        summary, rows, pictures, scheme, f"{source.parent.name}/{source.name}{note}", transductive
+    )
     write_report(out / "report.html", run if run is not None and run.is_dir() else None, part)
 
 

@@ -102,7 +102,10 @@ def score_folds(out: Path, manifest: Manifest, folds: Sequence[Sequence[str]]) -
     write_cases_csv(place / "cases.csv", rows)
     write_summary(place / "summary.json", summary)
     truth = {name: label for name in predicted if (label := by_name[name].label) is not None}
-    report(place / "predictions", truth, predicted, scheme, summary, rows, place)
+    note = (
+        f"; each case was predicted by that of {len(folds)} models that had not seen it; the run below is the first"
+    )
+    report(place / "predictions", truth, predicted, scheme, summary, rows, place, note)
     values = np.array([score.means["dice"] for score in summary.cases], np.float64)
     temperature, errors = calibrate(watched)
     found = OutOfFold(

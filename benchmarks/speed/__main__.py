@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.speed.machine import describe
 
-NAMES = ("limits", "step", "methods", "prediction", "evaluation", "patches", "growth", "start")
+NAMES = ("limits", "step", "methods", "prediction", "evaluation", "patches", "preprocessing", "growth", "start")
 RESULTS = Path(__file__).parents[1] / "results" / "speed"
 
 

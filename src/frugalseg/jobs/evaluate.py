@@ -137,6 +137,9 @@ def report(
     `note` stands behind the name of the truth.
     """
     record = read_record(predictions)
+    members = record.get("members")
+    if isinstance(members, list) and len(members) > 1:
+        note += f"; the predictions are the mean of {len(members)} models, the run below is the first of them"
     pictures = []
     for title, score in summary.examples.items():
         files = record.get("cases", {}).get(score.case) or []

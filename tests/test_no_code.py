@@ -24,11 +24,13 @@ PREFIXES = ("os.exec", "os.spawn", "os.posix_spawn")
 KEYWORDS = {"shell", "allow_pickle", "deserialize"}
 # The public names of the package come from modules of its own, by a list that stands beside it.
 # Published weights are arrays by name: np.load refuses pickled ones unless told otherwise, which KEYWORDS forbids;
-# zipfile is imported for the error of a damaged file.
+# zipfile is imported for the error of a damaged file. ctypes: numbers for the C library that is in the process
+# already; no library is loaded by name.
 ALLOWED = {
     ("__init__.py", "import_module"),
     ("networks/published.py", "np.load"),
     ("networks/published.py", "zipfile"),
+    ("training/allocator.py", "ctypes"),
 }
 
 

@@ -35,9 +35,9 @@ def test_killed_three_times_with_two_loader_workers(tmp_path: Path) -> None:
     micro_run(data, tmp_path / "left-alone", tmp_path / "store", workers=2)
     run = tmp_path / "killed"
     kills = [
+        ("after rename to best", 1),  # best/ is newer than last/; the first look always finds a best one
         ("after rename to last.previous", 1),  # between the two renames: only the previous checkpoint has its name
         ("half row of validation.csv", 2),  # after a look, half of its row on the disk, best/ not written yet
-        ("after rename to best", 1),  # best/ is newer than last/
     ]
     for event in kills:
         done = start(data, run, tmp_path / "store", *event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ def measured(config: Config, plan: Plan, samples: int, labelled: int) -> int:
     base += sum(p.grad.nbytes for p in network.parameters() if p.grad is not None)
     states = [value for state in loop.optimiser.state.values() for value in state.values()]
     base += sum(value.nbytes for value in states if isinstance(value, torch.Tensor))
+    gc.collect()  # what others left behind would be freed, and counted, below
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         loop.step(1, batch)
     live = peak = 0

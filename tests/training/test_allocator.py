@@ -21,13 +21,26 @@ for _ in range(10):
     torch.zeros(2**24).fill_(1)
 print(done, faults() - before)
 """
+AFTER = """
+from frugalseg.training.allocator import freed_memory_kept
+import torch
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS"))
+before = resident()
+with freed_memory_kept():
+    for size in range(20, 28):
+        torch.zeros(2**size).fill_(1)  # 4 to 512 MiB
+    inside = resident()
+print(inside - before, resident() - before)
+"""
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone is set")
 
 
-def run(how: str, **variables: str) -> list[str]:
+def run(how: str, code: str = CODE, **variables: str) -> list[str]:
     environment = {"PYTHONPATH": "src", "PATH": "/usr/bin:/bin", **variables}
-    done = subprocess.run([sys.executable, "-c", CODE, how], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, how], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -39,6 +52,13 @@ def test_a_freed_block_is_used_again_without_asking_the_system() -> None:
     _, without = run("leave")
     assert int(without) > 10 * 2**14 - 100  # each of the 64 MiB's pages, each time
     assert int(faults) < 100
+
+
+@glibc
+def test_afterwards_it_goes_back_to_the_system() -> None:
+    inside, after = map(int, run("keep", AFTER))
+    assert inside > 500
+    assert after < 100
 
 
 @glibc

@@ -29,7 +29,7 @@ from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import ContrastivePredictiveCoding
 from frugalseg.objectives.across import Share
 from frugalseg.report import write_report
-from frugalseg.training.allocator import keep_freed_memory
+from frugalseg.training.allocator import freed_memory_kept
 from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import batches
@@ -198,8 +198,6 @@ class Run:
             DataError: No checkpoint is intact, or something cannot be written.
             TrainingError: A loss is not a number.
         """
-        if self.plan.device == "cpu":
-            keep_freed_memory()
         if self.processes.first:
             tidy(self.folder)
         self.processes.wait()
@@ -224,7 +222,8 @@ class Run:
         samples = self.batches(network, first, self.plan.steps, workers)
         started = time.monotonic()
         try:
-            with closing(samples):  # now: its workers would keep a process whose frames live on from ending
+            kept = freed_memory_kept() if self.plan.device == "cpu" else nullcontext()
+            with kept, closing(samples):  # now: its workers would keep a process whose frames live on from ending
                 step, signal = self.train(network, loop, samples, first)
         except OSError as error:
             raise DataError(

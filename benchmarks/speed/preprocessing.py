@@ -60,7 +60,7 @@ def nnunet(spacing: str) -> Run:
     labels = SimpleNamespace(has_regions=False, foreground_labels=[1], has_ignore_label=False, all_labels=[0, 1])
     plans: Any = SimpleNamespace(
         transpose_forward=[0, 1, 2],
-        foreground_intensity_properties_per_channel=dict.fromkeys("0123"),
+        foreground_intensity_properties_per_channel={channel: {} for channel in "0123"},
         get_label_manager=lambda _: labels,
     )
     configuration: Any = SimpleNamespace(

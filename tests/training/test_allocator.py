@@ -50,8 +50,8 @@ def test_a_freed_block_is_used_again_without_asking_the_system() -> None:
     kept, faults = run("keep")
     assert kept == "True"
     _, without = run("leave")
-    assert int(without) > 10 * 2**14 - 100  # each of the 64 MiB's pages, each time
-    assert int(faults) < 100
+    assert int(without) > 200  # 64 MiB ten times, in pages of 4 KiB or, at the least, of 2 MiB
+    assert 10 * int(faults) < int(without)
 
 
 @glibc

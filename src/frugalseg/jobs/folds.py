@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.config import Config, load_config
-from frugalseg.data.budget import Split, make_split, read_names
+from frugalseg.data.budget import Split
 from frugalseg.data.folds import make_folds
-from frugalseg.data.manifest import DataSource, read_manifest, require_files, with_test_images
+from frugalseg.data.manifest import DataSource
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import require_seal, require_version, seal
 from frugalseg.jobs.out_of_fold import OutOfFold, score_folds
 from frugalseg.jobs.record import read_plan, settings_hash
 from frugalseg.jobs.show import say
-from frugalseg.jobs.train import holds_something, train
+from frugalseg.jobs.train import budget_of, holds_something, train
 
 FOLDS = "folds.json"
 FORMAT_VERSION = 1
@@ -81,15 +81,8 @@ def train_folds(
     used = out.exists() and (not out.is_dir() or holds_something(out))
     if used and not (resume and (out / FOLDS).is_file()):
         raise UserError("exists and is not empty; choose another --out, or --resume to go on with its folds", out)
-    manifest = read_manifest(data)
-    require_files(manifest)
-    if transductive:
-        manifest = with_test_images(manifest)
-    named = read_names(labelled) if labelled is not None else None
-    if named is not None and labels is not None:
-        raise UserError("give --labels or --labelled, not both", "--labels")
     order_seed = config.training.seed if label_seed is None else label_seed
-    split = make_split(manifest, labels, order_seed, named)
+    manifest, split = budget_of(data, labels, order_seed, labelled, transductive=transductive)
     folds = make_folds(split.labelled, {case.name: case.group for case in manifest.training}, count)
     if used:
         require_same(out, config, split, folds)

@@ -97,15 +97,8 @@ def train(
     if used and not (resume and out.is_dir()):
         raise UserError("exists and is not empty; choose another --out, or --resume to go on with that run", out)
     begun = used and has_begun(out)
-    manifest = read_manifest(data)
-    require_files(manifest)
-    if transductive:
-        manifest = with_test_images(manifest)
-    named = read_names(labelled) if labelled is not None else None
-    if named is not None and labels is not None:
-        raise UserError("give --labels or --labelled, not both", "--labels")
     order_seed = config.training.seed if label_seed is None else label_seed
-    split = make_split(manifest, labels, order_seed, named, validation)
+    manifest, split = budget_of(data, labels, order_seed, labelled, validation, transductive)
     if held_out:
         split = hold_out(manifest, split, held_out)
     facts = read_record(out) if begun else None
@@ -161,6 +154,30 @@ def train(
                 run.record()
         processes.wait()
         return run.fit()
+
+
+def budget_of(
+    data: Path | DataSource,
+    labels: int | None,
+    seed: int,
+    labelled: Path | None,
+    validation: int | str = 0,
+    transductive: bool = False,
+) -> tuple[Manifest, Split]:
+    """Return the data set and whose labels may be read; the arguments are those of `train`.
+
+    Raises:
+        UserError: The budget cannot be had.
+        DataError: A file is missing or the data set is not what it says.
+    """
+    manifest = read_manifest(data)
+    require_files(manifest)
+    if transductive:
+        manifest = with_test_images(manifest)
+    named = read_names(labelled) if labelled is not None else None
+    if named is not None and labels is not None:
+        raise UserError("give --labels or --labelled, not both", "--labels")
+    return manifest, make_split(manifest, labels, seed, named, validation)
 
 
 def rehearse(

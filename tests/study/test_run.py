@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,11 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from frugalseg.cli import main
 from frugalseg.errors import DataError, UserError
+from frugalseg.files import read_json_object
 from frugalseg.study.cell import CASES, CELL
+from frugalseg.study.design import make_design
 from frugalseg.study.run import Length, settle, steps_of, study
 from tests.study.micro import LENGTH, OVERRIDES, micro_data, micro_design, micro_study
 
+DIFFER = ("command", "sha256")  # the folder stands in the command, and both in the hash
 DRIVER = """
 import sys
 from pathlib import Path
@@ -170,3 +176,75 @@ def test_minutes_become_steps_once(data: Path, store: Path, tmp_path: Path) -> N
     again, repeated = settle(data, tmp_path / "study", design, Length(minutes=0.05), OVERRIDES, store, True)
     assert facts["steps"] == again["steps"]
     assert [task.key for task in tasks] == [task.key for task in repeated]
+
+
+def test_the_command_on_the_page_is_the_study_s(
+    finished: Path, data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shlex.split(read_json_object(finished / "study.json")["command"])
+    assert words[0] == "frugalseg"
+    assert words[-2:] == ["--out", str(finished)]
+    escaped = html.escape(shlex.join(words), quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    assert escaped in (finished / "report.html").read_text()
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    before = read_json_object(out / "study.json")
+    monkeypatch.setattr("frugalseg.study.cell._run", lambda task: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr("sys.argv", [*words[:-1], str(out), "--store", str(store)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code in (None, 0)
+    assert (out / "cells.csv").read_bytes() == (finished / "cells.csv").read_bytes()
+    same = {key: value for key, value in read_json_object(out / "study.json").items() if key not in DIFFER}
+    assert same == {key: value for key, value in before.items() if key not in DIFFER}
+
+
+def test_a_method_can_be_added_and_takes_as_many_steps(data: Path, store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    alone = make_design(["cpcseg"], ["1"], (0,), 4, floor="cpcseg", ceiling=False)
+    study(data, out, alone, LENGTH, OVERRIDES, store)
+    before = (out / "cells" / "cpcseg-1-0" / CELL).read_bytes()
+    both = make_design(["cpcseg", "sscpcseg"], ["1"], (0,), 4, floor="cpcseg", ceiling=False)
+    assert study(data, out, both, LENGTH, OVERRIDES, store).done == 2
+    assert (out / "cells" / "cpcseg-1-0" / CELL).read_bytes() == before
+    facts = read_json_object(out / "study.json")
+    assert facts["steps"] == {"cpcseg": 3, "sscpcseg": 3}
+    assert facts["methods"] == ["cpcseg", "sscpcseg"]
+
+
+def test_at_equal_time_an_added_method_has_its_own_steps_and_the_others_keep_theirs(
+    data: Path, store: Path, tmp_path: Path
+) -> None:
+    length = Length(minutes=0.05, equal="time")
+    alone = make_design(["cpcseg"], ["1"], (0,), 4, floor="cpcseg", ceiling=False)
+    first, _ = settle(data, tmp_path / "study", alone, length, OVERRIDES, store, True)
+    both = make_design(["cpcseg", "sscpcseg"], ["1"], (0,), 4, floor="cpcseg", ceiling=False)
+    facts, _ = settle(data, tmp_path / "study", both, length, OVERRIDES, store, True)
+    assert facts["steps"]["cpcseg"] == first["steps"]["cpcseg"]
+    assert facts["steps"]["sscpcseg"] < facts["steps"]["cpcseg"]
+
+
+def test_distances_stand_beside_dice_and_are_not_tested(finished: Path) -> None:
+    (one,) = [one for one in read_json_object(finished / "summary.json")["comparisons"] if one["primary"]]
+    with (finished / "cells.csv").open() as file:
+        rows = [
+            row for row in csv.DictReader(file) if row["labels"] == "2" and row["structure"] != "any_foreground"
+        ]
+    means = {
+        (method, seed): mean_of_means([row for row in rows if (row["method"], row["seed"]) == (method, seed)])
+        for method in ("sscpcseg", "cpcseg")
+        for seed in ("0", "1")
+    }
+    wanted = sum(means["sscpcseg", seed] - means["cpcseg", seed] for seed in ("0", "1")) / 2
+    assert one["distance"]["difference"] == pytest.approx(wanted)
+    assert "HD95, mm, difference" in (finished / "summary.md").read_text()
+
+
+def mean_of_means(rows: list[dict[str, str]]) -> float:
+    """Mean over cases of the mean over structures of HD95."""
+    cases: dict[str, list[float]] = {}
+    for row in rows:
+        if row["hd95_mm"]:
+            cases.setdefault(row["case"], []).append(float(row["hd95_mm"]))
+    each = [sum(values) / len(values) for values in cases.values()]
+    return sum(each) / len(each)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.data.manifest import Manifest
+from frugalseg.jobs.needs_text import size
 from frugalseg.study.design import Design
 
 _CHECKPOINTS = 2  # the last and the one before
@@ -42,7 +43,7 @@ class Estimate:
         lines += [f"{name:<24}{self.steps[name]:>9}{spent / 3600:>9.2f}" for name, spent in self.seconds.items()]
         lines.append(
             f"{self.cells} runs: {self.hours:.1f} hours of training one after another (predicting and scoring come "
-            f"on top), about {self.disk_bytes / 2**30:.2f} GiB of disk"
+            f"on top), about {size(self.disk_bytes)} of disk"
         )
         return "\n".join(lines)
 
@@ -55,9 +56,8 @@ def estimate(
     disk = 0
     for cell in design.cells:
         seconds[cell.method] += steps[cell.method] * costs[cell.method].seconds
-        if keep:
-            disk += _CHECKPOINTS * (1 + _ADAM) * costs[cell.method].weight_bytes
-            disk += len(manifest.test) * _PREDICTION_BYTES
+        own = _CHECKPOINTS * (1 + _ADAM) * costs[cell.method].weight_bytes + len(manifest.test) * _PREDICTION_BYTES
+        disk = disk + own if keep else max(disk, own)  # one run is there at a time, whatever stays of it
     return Estimate(len(design.cells), dict(steps), seconds, disk)
 
 

@@ -12,6 +12,7 @@ from frugalseg import __version__
 from frugalseg.evaluation.summary import RULE
 from frugalseg.files import write_atomic, write_json, write_text
 from frugalseg.report.pictures import data_uri
+from frugalseg.study.compare import Paired
 from frugalseg.study.design import Design
 from frugalseg.study.figures import draw_curves, draw_pairs, draw_scatter
 from frugalseg.study.summary import MEASURES, Point, StudySummary, summarise
@@ -59,6 +60,7 @@ def write_study_report(
         structures=[(name, score_table(summary, design, "dice", name)) for name in summary.structures],
         summary=summary,
         labels_word=labels_word,
+        difference=difference,
         figures={name: data_uri(figure) for name, figure in drawn.items()},
         rule=RULE,
         checkpoint_rule=CHECKPOINT_RULE,
@@ -111,16 +113,14 @@ def markdown(summary: StudySummary, design: Design) -> str:
     lines += ["Mean ± standard deviation over label sets [95 % interval].", ""]
     if summary.comparisons:
         lines += [
-            "| comparison of Dice | labels | difference [95 % interval] | d_z | p | p (Holm) | |",
-            "|---" * 7 + "|",
+            "| comparison | labels | Dice, difference [95 %] | d_z | p | p (Holm) | | HD95, mm, difference |",
+            "|---" * 8 + "|",
         ]
     for one in summary.comparisons:
         result = one.result
-        lines.append(
-            f"| {one.first} - {one.second} | {one.labels} | {result.difference:+.3f} [{result.interval.low:+.3f}, "
-            f"{result.interval.high:+.3f}] | {number(result.effect, '.2f')} | {number(result.p, '.3g')} | "
-            f"{number(one.adjusted, '.3g')} | {one.verdict} |"
-        )
+        cells = [f"{one.first} - {one.second}", str(one.labels), difference(result, "+.3f")]
+        cells += [number(result.effect, ".2f"), number(result.p, ".3g"), number(one.adjusted, ".3g"), one.verdict]
+        lines.append("| " + " | ".join([*cells, difference(one.distance, "+.2f")]) + " |")
     if summary.worth:
         lines += ["", "| labels are worth | of the other method |", "|---|---|"]
     for worth in summary.worth:
@@ -131,6 +131,12 @@ def markdown(summary: StudySummary, design: Design) -> str:
 def labels_word(count: int) -> str:
     """Return "1 label", "6 labels"."""
     return f"{count} label{'' if count == 1 else 's'}"
+
+
+def difference(result: Paired, form: str) -> str:
+    """Return a mean difference with its interval."""
+    low, high = (format(end, form) for end in (result.interval.low, result.interval.high))
+    return f"{result.difference:{form}} [{low}, {high}]"
 
 
 def number(value: float | None, form: str) -> str:

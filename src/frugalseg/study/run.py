@@ -7,7 +7,7 @@ from its checkpoint. What a study was begun with stands in STUDY/study.json and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from frugalseg.jobs.show import bar, say
 from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.design import Design, require_comparable
 from frugalseg.study.estimate import Estimate, StepCost, estimate, measure_step
+from frugalseg.study.invocation import command_line
 from frugalseg.study.table import write_cells
 from frugalseg.training.lock import FolderLock
 
@@ -41,6 +42,12 @@ class Length:
     steps: int | None = None
     minutes: float | None = None
     equal: Equal = "steps"
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the command line that say it."""
+        words = ["--steps", str(self.steps)] if self.steps is not None else ["--minutes", f"{self.minutes:g}"]
+        return [*words, "--equal", "time"] if self.equal == "time" else words
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def settle(
     facts: dict[str, Any] = {
         "format_version": STUDY_FORMAT,
         "frugalseg": __version__,
+        "command": command_line(data, out, design, length.options, overrides, keep),
         "data": {"folder": str(data.resolve()), "name": manifest.name, "licence": manifest.licence,
                  "test_cases": len(manifest.test), "test_sha256": truth_hash(data)},
         "methods": list(design.methods),
@@ -129,10 +137,13 @@ def settle(
     if before is not None:
         require_same(facts, before, out)
         steps = {name: int(count) for name, count in before["steps"].items()}
+        added = [name for name in design.recipes if name not in steps]
+        steps |= steps_of_added(data, design, added, steps, length, overrides, store)
     else:
         steps = steps_of(data, design, length, overrides, store)
-        write_json(out / STUDY, seal({**facts, "steps": steps}))
     facts["steps"] = steps
+    if before is None or any(before.get(key) != value for key, value in facts.items()):
+        write_json(out / STUDY, seal(facts))
     images = {case.name: [hash_file(file) for file in case.images] for case in (*manifest.training, *manifest.test)}
     labels: dict[str, str] = {}
     tasks = []
@@ -209,11 +220,31 @@ def steps_of(
     return steps if length.equal == "time" else dict.fromkeys(steps, min(steps.values()))
 
 
-def step_costs(data: Path, design: Design, overrides: Sequence[str], store: Path | None) -> dict[str, StepCost]:
-    """Return the measured cost of a step of every method, at the smallest budget."""
+def steps_of_added(
+    data: Path,
+    design: Design,
+    added: Sequence[str],
+    steps: Mapping[str, int],
+    length: Length,
+    overrides: Sequence[str],
+    store: Path | None,
+) -> dict[str, int]:
+    """Return the steps of methods that were added to a begun study: the others', or their own at equal time."""
+    if length.equal == "steps":
+        return dict.fromkeys(added, max(steps.values()))
+    costs = step_costs(data, design, overrides, store, added) if added else {}
+    return {name: max(1, int((length.minutes or 0) * 60 / cost.seconds)) for name, cost in costs.items()}
+
+
+def step_costs(
+    data: Path, design: Design, overrides: Sequence[str], store: Path | None, names: Sequence[str] | None = None
+) -> dict[str, StepCost]:
+    """Return the measured cost of a step of every method, or of those named, at the smallest budget."""
     first = design.cells[0]
     found = {}
     for name, recipe in design.recipes.items():
+        if names is not None and name not in names:
+            continue
         found[name] = measure_step(
             data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
         )
@@ -295,7 +326,7 @@ def require_same(facts: dict[str, Any], before: dict[str, Any], out: Path) -> No
     Raises:
         UserError: Names what differs.
     """
-    free = {"methods", "budgets", "seeds", "ceiling", "differences", "label_sets", "frugalseg"}
+    free = {"methods", "budgets", "seeds", "ceiling", "differences", "label_sets", "frugalseg", "command"}
     for key, value in facts.items():
         if key not in free and before.get(key) != value:
             raise UserError(
@@ -303,6 +334,3 @@ def require_same(facts: dict[str, Any], before: dict[str, Any], out: Path) -> No
                 "another --out",
                 out,
             )
-    missing = sorted(set(facts["methods"]) - set(before["steps"]))
-    if missing:
-        raise UserError(f"was begun without the method {missing[0]!r}; choose another --out for other methods", out)

@@ -37,7 +37,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison by mean Dice at a budget. `adjusted` is Holm's p over the declared ones, None for others."""
+    """A comparison by mean Dice at a budget. `adjusted` is Holm's p over the declared ones, None for others.
+
+    `distance` compares HD95 (mm, smaller is better) of the same cells. It is described and never tested: what was
+    declared is Dice.
+    """
 
     first: str
     second: str
@@ -45,6 +49,7 @@ class Compared:
     primary: bool
     result: Paired
     adjusted: float | None
+    distance: Paired
 
     @property
     def verdict(self) -> str:
@@ -134,14 +139,18 @@ def _comparisons(rows: Sequence[Row], design: Design, known: Sequence[tuple[str,
         first, second = (one.first, one.labels), (one.second, one.labels)
         seeds = _shared(rows, first, second) if first in known and second in known else ()
         if seeds:
-            tables = [scores(rows, name, one.labels, seeds, "dice") for name in (one.first, one.second)]
-            results.append((one, paired(tables[0], tables[1])))
-    tested = [(one, result) for one, result in results if one in declared and result.p is not None]
+            results.append((one, _paired(rows, one, seeds, "dice"), _paired(rows, one, seeds, "hd95_mm")))
+    tested = [(one, result) for one, result, _ in results if one in declared and result.p is not None]
     adjusted = dict(zip([one for one, _ in tested], holm([result.p or 0.0 for _, result in tested]), strict=True))
     return tuple(
-        Compared(one.first, one.second, one.labels, one in declared, result, adjusted.get(one))
-        for one, result in results
+        Compared(one.first, one.second, one.labels, one in declared, result, adjusted.get(one), distance)
+        for one, result, distance in results
     )
+
+
+def _paired(rows: Sequence[Row], one: Comparison, seeds: Sequence[int], measure: str) -> Paired:
+    first, second = (scores(rows, name, one.labels, seeds, measure) for name in (one.first, one.second))
+    return paired(first, second)
 
 
 def _worth(rows: Sequence[Row], design: Design, known: Sequence[tuple[str, int]]) -> tuple[Worth, ...]:

@@ -33,9 +33,11 @@ class Equivalence:
     def describe(self) -> str:
         """Say it in words, such as "11 (8 to 17)" or "more than 24"."""
         if not np.isfinite(self.labels):
-            return f"more than {self.largest} (from {self._one(self.low)})"
+            sure = not np.isfinite(self.low)
+            return f"more than {self.largest}" + ("" if sure else f" (from {self._one(self.low)})")
         if self.labels == 0:
-            return f"fewer than {self.smallest} (up to {self._one(self.high)})"
+            sure = self.high == 0
+            return f"fewer than {self.smallest}" + ("" if sure else f" (up to {self._one(self.high)})")
         return f"{self._one(self.labels)} ({self._one(self.low)} to {self._one(self.high)})"
 
     def _one(self, value: float) -> str:

@@ -76,7 +76,7 @@ def draw_pairs(summary: StudySummary, design: Design) -> Any | None:
     panel.axvline(0, color="#555555", linewidth=1)
     names = [f"{one.first} - {one.second}, {one.labels} labels{'' if one.primary else ' *'}" for one in chosen]
     panel.set_yticks(range(len(chosen)), names)
-    panel.invert_yaxis()
+    panel.set_ylim(len(chosen) - 0.4, -0.6)  # the first on top
     panel.set_xlabel("difference in Dice (right of 0: the first is better)")
     panel.grid(axis="x", alpha=0.25)
     return figure
@@ -92,7 +92,7 @@ def draw_scatter(rows: Sequence[Row], design: Design, labels: int) -> Any | None
         return None
     figure = Figure(figsize=(4.4, 4.2), dpi=110, layout="constrained")
     panel: Any = figure.subplots()
-    low = 1.0
+    low, high = 1.0, 0.0
     for name in others:
         seeds = tuple(sorted(set(seeds_of(rows, base, labels)) & set(seeds_of(rows, name, labels))))
         if not seeds:
@@ -101,11 +101,12 @@ def draw_scatter(rows: Sequence[Row], design: Design, labels: int) -> Any | None
         scored = ~np.isnan(tables).any(axis=(0, 1))
         across, up = (table[:, scored].mean(axis=0) for table in tables)
         low = min(low, float(across.min()), float(up.min()))
+        high = max(high, float(across.max()), float(up.max()))
         style = styles(design)[name]
         panel.plot(across, up, linestyle="", alpha=0.6, markersize=4, label=name, **style)
-    low = max(0.0, low - 0.02)
-    panel.plot([low, 1], [low, 1], color="#555555", linewidth=1)
-    panel.set(xlim=(low, 1), ylim=(low, 1), xlabel=f"Dice of {base}", ylabel="Dice")
+    ends = (max(0.0, low - 0.02), min(1.0, high + 0.02))
+    panel.plot(ends, ends, color="#555555", linewidth=1)
+    panel.set(xlim=ends, ylim=ends, xlabel=f"Dice of {base}", ylabel="Dice")
     panel.set_title(f"Test cases, {labels} label{'' if labels == 1 else 's'}")
     panel.set_aspect("equal")
     panel.grid(alpha=0.25)

@@ -64,6 +64,7 @@ def write_study_report(
         figures={name: data_uri(figure) for name, figure in drawn.items()},
         rule=RULE,
         checkpoint_rule=CHECKPOINT_RULE,
+        how_compared=sorted({one.result.interval.how for one in summary.comparisons}),
         footnotes=sorted({interval.how for point in summary.points for interval in point.intervals}),
     )
     write_text(folder / "report.html", page)
@@ -108,6 +109,7 @@ def markdown(summary: StudySummary, design: Design) -> str:
         lines += [f"### {title}", "", "| method | " + " | ".join(labels_word(n) for n in design.budgets) + " |",
                   "|---" * (len(design.budgets) + 1) + "|"]  # fmt: skip
         for name, cells in score_table(summary, design, measure):
+            cells += [""] * (len(design.budgets) - len(cells))  # the ceiling's row has one
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += ["Mean ± standard deviation over label sets [95 % interval].", ""]

@@ -213,3 +213,52 @@ def test_encode_is_the_shared_encoder() -> None:
 
     branch(BranchInput(torch.zeros(2, 1, *CROP), [], encode, torch.arange(2)))
     assert seen == [(2 * 3 * 7 * 3, 1, 8, 8, 8)]
+
+
+def test_permuted_targets_are_the_same_ones_in_another_order_for_every_crop() -> None:
+    net, branch = network(SMALL)
+    batch = batch_of(4)
+    out = outputs_of("cpc", net(batch.image, batch.keys, 1))
+    plain = branch.scores(out, batch.keys)
+    control = SMALL.model_copy(update={"control": "permuted"}).build(shapes())
+    mixed = control.scores(out, batch.keys)
+    count = branch.layout.targets
+    torch.testing.assert_close(mixed[:, :, count:], plain[:, :, count:])  # the same negatives
+    torch.testing.assert_close(
+        mixed[:, :, :count].sort(dim=2).values, plain[:, :, :count].sort(dim=2).values
+    )  # the same candidates
+    orders = []
+    for image in range(4):
+        own, moved = plain[image, :, :count], mixed[image, :, :count]
+        columns = [int((own == moved[:, place, None]).all(dim=0).nonzero()) for place in range(count)]
+        assert sorted(columns) == list(range(count))
+        orders.append(tuple(columns))
+    assert len(set(orders)) == 4
+    assert tuple(range(count)) not in orders
+    again = control.scores(out, batch.keys)
+    assert torch.equal(mixed, again)
+
+
+def test_permuted_targets_cannot_be_learnt_where_true_ones_can() -> None:
+    """Encodings that tell their place: a predictor that knows the places is always right, or right by chance."""
+    branch, control = SMALL.build(shapes()), SMALL.model_copy(update={"control": "permuted"}).build(shapes())
+    places = torch.eye(64)[: branch.layout.patches].T.reshape(1, 64, *branch.layout.grid).repeat(256, 1, 1, 1, 1)
+    out = {"encodings": 50 * places, "prediction": branch.roles(places).targets}
+    batch = batch_of(256)
+    assert float(branch.metrics(out, batch)["accuracy"]) == 1
+    hits = float(control.metrics(out, batch)["accuracy"])
+    assert hits == pytest.approx(1 / branch.layout.targets, abs=0.05)
+
+
+def test_levels_join_the_means_of_the_deepest_maps() -> None:
+    settings = SMALL.model_copy(update={"levels": 2})
+    net, _ = network(settings)
+    net.eval()
+    batch = batch_of(1)
+    out = outputs_of("cpc", net(batch.image, batch.keys, 1))
+    patch = batch.image[:, :, :8, :8, :8]
+    maps = net.encoder(patch, torch.zeros(1, dtype=torch.int64))
+    expected = torch.cat([level.mean(dim=(2, 3, 4)) for level in maps[-2:]], dim=1)
+    torch.testing.assert_close(out["encodings"][0, :, 0, 0, 0], expected[0])
+    with pytest.raises(UserError, match="5 levels of 4"):
+        SMALL.model_copy(update={"levels": 5}).build(shapes())

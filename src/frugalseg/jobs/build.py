@@ -114,7 +114,7 @@ def with_chunks(config: Config, plan: Plan, channels: int, memory: int, processe
     for name, settings in config.auxiliary.items():
         tasks[name] = settings
         if isinstance(settings, CpcSettings):
-            task = settings.build(Shapes(channels, plan.crop, plan.strides, (8,), 8, 1, 2))
+            task = settings.build(Shapes(channels, plan.crop, plan.strides, (8,) * len(plan.strides), 8, 1, 2))
             layout = task.layout
             voxels = layout.patch[0] * layout.patch[1] * layout.patch[2]
             each = voxels * plan.width * FLOATS_PER_VOXEL * 4

@@ -108,7 +108,7 @@ def share_of(config: Config, share: Share) -> tuple[int, int]:
 
 def patches_of(settings: CpcSettings, plan: Plan, channels: int) -> int:
     """Return how many patches of a crop are encoded, at most."""
-    return settings.build(Shapes(channels, plan.crop, plan.strides, (8,), 8, 1, 2)).most
+    return settings.build(Shapes(channels, plan.crop, plan.strides, (8,) * len(plan.strides), 8, 1, 2)).most
 
 
 def with_chunk(config: Config, name: str, chunk: int) -> Config:

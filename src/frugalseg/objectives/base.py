@@ -104,8 +104,13 @@ class Shapes:
     @property
     def total_stride(self) -> Triple:
         """Voxels of the image in one voxel of the deepest map, along each axis."""
-        total = np.prod(np.array(self.strides), axis=0)
-        return int(total[0]), int(total[1]), int(total[2])
+        return self.total_strides[-1]
+
+    @property
+    def total_strides(self) -> tuple[Triple, ...]:
+        """Voxels of the image in one voxel of each level's map, along each axis, finest first."""
+        totals = np.cumprod(np.array(self.strides), axis=0).tolist()
+        return tuple((int(x), int(y), int(z)) for x, y, z in totals)
 
     @property
     def sides(self) -> tuple[Triple, ...]:

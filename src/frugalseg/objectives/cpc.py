@@ -19,15 +19,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from frugalseg.errors import UserError
 from frugalseg.networks.blocks import ResidualBlock, Triple, convolution
 from frugalseg.networks.branch import BranchInput
-from frugalseg.networks.keyed import subkeys
+from frugalseg.networks.keyed import keyed_choice, subkeys
 from frugalseg.objectives.across import all_rows
-from frugalseg.objectives.base import Batch, Named, Shapes, Task, TaskSettings, masked_mean, require
+from frugalseg.objectives.base import (
+    Batch,
+    Named,
+    Shapes,
+    Task,
+    TaskSettings,
+    at_least_float32,
+    masked_mean,
+    require,
+)
 from frugalseg.objectives.cpc_layout import Layout, choose_layout
 from frugalseg.objectives.cpc_roles import Needed, Roles, assign_roles, draw_negatives
 
 Side = Annotated[int, Field(ge=1, le=1024)]
+PERMUTED = 0x2545F491  # other draws than those of the negatives
 
 
 class CpcSettings(TaskSettings):
@@ -59,17 +70,25 @@ class CpcSettings(TaskSettings):
     """Divides the cosines."""
     blocks: Annotated[int, Field(ge=1, le=64)] = 8
     """Residual blocks of the predictor."""
-    encodings: Literal["patches", "pooled"] = "patches"
-    """Each patch through the encoder by itself; or, cheaper and another task, means over the whole crop's map."""
+    encodings: Literal["patches", "pooled", "masked"] = "patches"
+    """Each patch through the encoder by itself; or, cheaper and other tasks, means over the whole crop's map:
+    `pooled`, or `masked`, where the context comes from a second pass in which the targets' part is hidden."""
+    levels: Annotated[int, Field(ge=1, le=7)] = 1
+    """The deepest levels whose maps' means make an encoding; published: the deepest alone."""
+    control: Literal["none", "permuted"] = "none"
+    """`permuted`: a negative control, in which every prediction belongs to another target, drawn anew for each
+    crop. It costs the same and has as large a gradient, but there is nothing to learn."""
     chunk: Annotated[int, Field(ge=1)] | None = None
     """Patches encoded at a time, with recomputation in the backward pass; by default chosen to fit the memory."""
 
     @model_validator(mode="after")
     def _chunk(self) -> Self:
-        if self.chunk is not None and self.encodings == "pooled":
+        if self.chunk is not None and self.encodings != "patches":
             raise ValueError(
-                "chunk is a number of patches, and encodings=pooled encodes none; leave one of them out"
+                f"chunk is a number of patches, and encodings={self.encodings} encodes none; leave one of them out"
             )
+        if self.encodings == "masked" and self.pattern != "updown":
+            raise ValueError("encodings=masked hides one end of the cut axis, which is pattern=updown")
         return self
 
     def build(self, shapes: Shapes) -> ContrastivePredictiveCoding:
@@ -79,11 +98,15 @@ class CpcSettings(TaskSettings):
             UserError: No patch, axis and gap leave at least one slab of context and enough targets.
         """
         layout = choose_layout(self, shapes.crop, shapes.total_stride)
-        if self.encodings == "pooled":
-            from frugalseg.objectives.cpc_pooled import PooledCoding  # which builds on this module
+        if self.levels > len(shapes.features):
+            raise UserError(f"{self.levels} levels of {len(shapes.features)}; choose fewer", "auxiliary.cpc.levels")
+        channels = sum(shapes.features[-self.levels :])
+        if self.encodings == "patches":
+            return ContrastivePredictiveCoding(self, layout, channels)
+        from frugalseg.objectives.cpc_pooled import MaskedCoding, PooledCoding  # which build on this module
 
-            return PooledCoding(self, layout, shapes.features[-1], shapes.total_stride)
-        return ContrastivePredictiveCoding(self, layout, shapes.features[-1])
+        kind = PooledCoding if self.encodings == "pooled" else MaskedCoding
+        return kind(self, layout, channels, shapes.total_strides)
 
 
 def patch_view(image: Tensor, patch: Triple, stride: Triple) -> Tensor:
@@ -179,14 +202,14 @@ class ContrastivePredictiveCoding(Task):
         return info_nce_loss(self.scores(out, keys)).mean()
 
     def encode(self, inputs: BranchInput, patches: Tensor, keys: Tensor) -> Tensor:
-        """Return one vector (n, C) for each of the patches (n, channels, x, y, z): the deepest map's mean.
+        """Return one vector (n, C) for each of the patches (n, channels, x, y, z): the deepest maps' means.
 
         In chunks, each is computed again in the backward pass, so that only one chunk's activations are held.
         """
 
         def means(part: Tensor, part_keys: Tensor) -> Tensor:
-            deepest = inputs.encode(part, part_keys)[-1]
-            return deepest.to(torch.promote_types(deepest.dtype, torch.float32)).mean(dim=(2, 3, 4))
+            maps = inputs.encode(part, part_keys)[-self.settings.levels :]
+            return torch.cat([at_least_float32(deep).mean(dim=(2, 3, 4)) for deep in maps], dim=1)
 
         size = self.chunk
         if size is None:
@@ -242,8 +265,12 @@ class ContrastivePredictiveCoding(Task):
             candidates = pool.expand(len(keys), *pool.shape)
         chosen = draw_negatives(keys, roles.candidates.shape[2], self.settings.negatives, images)
         negatives = candidates.gather(2, chosen[:, None].expand(-1, candidates.shape[1], -1))
+        targets = roles.targets.flatten(2)
+        if self.settings.control == "permuted":
+            order = keyed_choice(keys ^ PERMUTED, targets.shape[2], targets.shape[2])
+            targets = targets.gather(2, order[:, None].expand_as(targets))
         temperature = self.settings.temperature if self.settings.similarity == "cosine" else None
-        return info_nce_scores(out["prediction"].flatten(2), roles.targets.flatten(2), negatives, temperature)
+        return info_nce_scores(out["prediction"].flatten(2), targets, negatives, temperature)
 
     def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "info_nce", the mean over images; labels are not looked at."""

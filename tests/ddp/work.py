@@ -17,10 +17,10 @@ from frugalseg.data.budget import make_split
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.preprocess import Preparation
 from frugalseg.errors import TrainingError
+from frugalseg.jobs.first_plan import first_plan, order
 from frugalseg.jobs.prepare import prepared
 from frugalseg.jobs.run import Run
 from frugalseg.jobs.show import mute
-from frugalseg.jobs.train import first_plan, order
 from frugalseg.objectives import Batch
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loop import Loop

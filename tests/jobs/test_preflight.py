@@ -13,13 +13,14 @@ from frugalseg.data.preprocess import Preparation, PreprocessSettings
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import UserError
 from frugalseg.jobs import preflight
+from frugalseg.jobs.fitting import with_workers_that_fit
 from frugalseg.jobs.footprint import Footprint, patches_of
 from frugalseg.jobs.needs import LIBRARIES, MIB, Need, Volume, predicting, prepare_bytes, preparing, training
 from frugalseg.jobs.needs_text import duration, needs_line, require_disk, shortage, size
 from frugalseg.jobs.preflight import Setting, fit, settings_fixed
 from frugalseg.jobs.prepare import cases_from_headers, prepare
 from frugalseg.jobs.resources import Resources, resident_bytes
-from frugalseg.jobs.train import train, with_workers_that_fit
+from frugalseg.jobs.train import train
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import CpcSettings
 from frugalseg.training.plan import Plan

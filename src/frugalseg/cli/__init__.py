@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from frugalseg.cli import check, demo, evaluate, info, predict, prepare, recipes, study, train
+from frugalseg.cli import check, demo, evaluate, info, predict, prepare, pretrain, recipes, study, train
 from frugalseg.errors import ProcessError, UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("check")(check.check)
 app.command("prepare")(prepare.prepare)
+app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)

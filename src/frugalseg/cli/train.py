@@ -42,6 +42,10 @@ def train(
             "not shown. One for each patient where there are 5 or fewer."
         ),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="A finished run (`pretrain` or `train`) whose weights to begin with."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length in minutes (12 by default).")] = None,
     devices: Annotated[
@@ -90,6 +94,12 @@ def train(
         if validation != "0" or dry_run:
             what = "--dry-run" if dry_run else "--validation"
             raise UserError(f"give --folds or {what}, not both", "--folds")
+        if init is not None:
+            raise UserError(
+                "weights of --init may have seen the held-out images; use a recipe with a pre-training of its own, "
+                "which each fold runs without them",
+                "--folds",
+            )
         from frugalseg.jobs.folds import train_folds
 
         source = DataSource(data, label_maps, describe)
@@ -115,6 +125,7 @@ def train(
         validation if validation == LISTED else int(validation),
         transductive,
         dry_run,
+        init=init,
     )
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)

@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from frugalseg.data.augment import AugmentSettings
 from frugalseg.data.patches import SamplingSettings
 from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.errors import ConfigError
 from frugalseg.inference.settings import InferenceSettings
 from frugalseg.networks.multitask import NetworkSettings
-from frugalseg.objectives import AnyTask, SegmentationSettings
+from frugalseg.objectives import AnyTask, BoundarySettings, SegmentationSettings
 from frugalseg.settings import Settings
 from frugalseg.training.settings import TrainingSettings
 
 Side = Annotated[int, Field(ge=1, le=1024)]
+
+
+class PretrainSettings(Settings):
+    """Training before training: auxiliary tasks alone, on every training volume, without a label."""
+
+    steps: Annotated[int, Field(ge=1)] = 1000
+    """Optimiser steps; they come on top of the training's."""
+    crops: Annotated[int, Field(ge=1, le=4096)] = 2
+    """Crops in a step, from labelled and unlabelled volumes alike."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Learning rate at the start; by default the training's."""
+    auxiliary: Annotated[dict[str, AnyTask], Field(min_length=1)]
+    """The tasks by name. One that the training has, too, under the same name goes on with its own weights."""
+
+    @field_validator("auxiliary")
+    @classmethod
+    def _without_labels(cls, tasks: dict[str, AnyTask]) -> dict[str, AnyTask]:
+        for name, task in tasks.items():
+            if isinstance(task, BoundarySettings):
+                raise ValueError(f"{name!r} learns from labels, of which a pre-training reads none")
+        return _named(tasks)
+
+
+def _named(tasks: dict[str, AnyTask]) -> dict[str, AnyTask]:
+    for name in tasks:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name):
+            raise ValueError(f"{name!r} must be a short lower-case word")
+    return tasks
 
 
 class Config(Settings):
@@ -38,13 +67,41 @@ class Config(Settings):
     segmentation: SegmentationSettings = SegmentationSettings()
     auxiliary: dict[str, AnyTask] = Field(default_factory=dict)
     """Auxiliary tasks by name; the name is used in logs."""
+    pretrain: PretrainSettings | None = None
+    """What is trained first; None for nothing."""
     training: TrainingSettings = TrainingSettings()
     inference: InferenceSettings = InferenceSettings()
 
     @field_validator("auxiliary")
     @classmethod
     def _names(cls, tasks: dict[str, AnyTask]) -> dict[str, AnyTask]:
-        for name in tasks:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name):
-                raise ValueError(f"{name!r} must be a short lower-case word")
-        return tasks
+        return _named(tasks)
+
+    @model_validator(mode="after")
+    def _some_crops(self) -> Self:
+        if self.sampling.labelled == 0 and (self.sampling.unlabelled == 0 or self.sampling.mix == "published"):
+            raise ValueError(
+                "sampling.labelled=0 leaves nothing to train on; a pre-training needs unlabelled crops"
+            )
+        return self
+
+    def of_pretraining(self) -> Config:
+        """Return the configuration of the pre-training that this one begins with.
+
+        Raises:
+            ConfigError: It has none.
+        """
+        before = self.pretrain
+        if before is None:
+            raise ConfigError(
+                f"{self.method!r} has no pre-training; choose a recipe with a part `pretrain`, or set "
+                "pretrain.steps and pretrain.auxiliary",
+                "pretrain",
+            )
+        content = self.model_dump(mode="json")
+        content["sampling"] |= {"labelled": 0, "unlabelled": before.crops, "mix": "fixed"}
+        content["auxiliary"] = content["pretrain"]["auxiliary"]
+        content["training"] |= {"steps": before.steps, "minutes": None, "epochs": None, "schedule_unit": "step"}
+        if before.learning_rate is not None:
+            content["training"]["learning_rate"] = before.learning_rate
+        return Config.model_validate({**content, "pretrain": None})

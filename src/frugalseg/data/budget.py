@@ -136,6 +136,22 @@ def make_split(
     return Split(tuple(training), tuple(held), tuple(hidden), rule, manifest.transductive)
 
 
+def without_labels(manifest: Manifest, held_out: Collection[str] = ()) -> Split:
+    """Return the split of a pre-training: every training volume but those held out, no label.
+
+    Raises:
+        DataError: No volume is left.
+    """
+    names = tuple(case.name for case in manifest.training if case.name not in held_out)
+    if not names:
+        raise DataError("has no training volume to pre-train on; put images into imagesTr", manifest.folder)
+    rule = f"pre-training: {len(names)} training volumes, no label"
+    if manifest.transductive:
+        rule += f"; transductive: the images of the {len(manifest.test)} test cases among them"
+    held = tuple(name for name in held_out)
+    return Split((), (), names, rule, manifest.transductive, held)
+
+
 def hold_out(manifest: Manifest, split: Split, names: Collection[str]) -> Split:
     """Return the split of a fold: without these of its labelled cases, which do not train unlabelled either.
 

@@ -29,8 +29,8 @@ Target = Callable[[NDArray[np.uint8], tuple[float, float, float]], dict[str, NDA
 class SamplingSettings(Settings):
     """Which samples make a step."""
 
-    labelled: Annotated[int, Field(ge=1, le=4096)] = 2
-    """Labelled crops in a step."""
+    labelled: Annotated[int, Field(ge=0, le=4096)] = 2
+    """Labelled crops in a step; 0 in a pre-training, and there alone."""
     unlabelled: Annotated[int, Field(ge=0, le=4096)] = 0
     """Unlabelled crops in a step; the methods named ss... use as many as labelled ones."""
     mix: Literal["fixed", "published"] = "fixed"

@@ -65,9 +65,6 @@ def make_loop(
     training = config.training
     wrapped, optimiser = fabric.setup(network, make_optimiser(training, network), move_to_device=move)
     weights = {name: task.weight for name, task in config.auxiliary.items()}
-    average = None
-    if training.average is not None:
-        average = WeightAverage(network, deployed_weights(network), training.average)
     return Loop(
         fabric=fabric,
         network=wrapped,
@@ -82,8 +79,14 @@ def make_loop(
         case_names=(),
         log=None,
         save=lambda step: None,
-        average=average,
+        average=average_of(config, network),
     )
+
+
+def average_of(config: Config, network: MultiTaskNetwork) -> WeightAverage | None:
+    """Return the running mean of the weights, beginning with those that the network has now; None for none."""
+    decay = config.training.average
+    return None if decay is None else WeightAverage(network, deployed_weights(network), decay)
 
 
 def tasks_of(network: MultiTaskNetwork) -> dict[str, Task]:

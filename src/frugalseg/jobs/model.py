@@ -83,6 +83,8 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
         config, plan, channels, scheme = from_facts(facts, folder / "model.json")
         if not channels:
             raise ValueError("channels: at least one was expected")
+    if config.sampling.labelled == 0:
+        raise UserError("is a pre-training, which segments nothing; train on labels first: train --init", run)
     on = device or ("cuda" if torch.cuda.is_available() else "cpu")
     plan = Plan.from_json({**plan.to_json(), "device": on})
     # Shapes alone at first: what the description asks for is allocated only if the weights are that large, too.

@@ -29,6 +29,7 @@ from frugalseg.training.seal import BEST, LAST, previous
 RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
+PRETRAIN = "pretrain"  # folder of the run that a recipe with a pre-training begins with
 FREE = ("devices", "nodes", "workers", "checkpoint_seconds")  # settings that no weight depends on beyond rounding
 
 
@@ -48,7 +49,7 @@ def has_begun(folder: Path) -> bool:
                     "the run anew in another folder",
                     folder / RECORD,
                 )
-    ours = {*FILES, LOCK}
+    ours = {*FILES, LOCK, PRETRAIN}
     strange = [p.name for p in folder.iterdir() if p.name not in ours and not p.name.startswith(".tmp-")]
     if strange:
         raise UserError(f"holds no run to go on with, but {sorted(strange)[0]!r}; choose another --out", folder)
@@ -63,6 +64,7 @@ def write_record(
     manifest: Manifest,
     cases: Sequence[StoredCase],
     checkpoint_rule: str,
+    initial: Mapping[str, Any] | None = None,
 ) -> None:
     """Write config.yaml, plan.json, split.json and, last, run.json.
 
@@ -93,6 +95,8 @@ def write_record(
         "files": {name: hash_file(folder / name) for name in FILES},
         "spent": [],
     }
+    if initial is not None:
+        facts["initial"] = dict(initial)
     write_json(folder / RECORD, seal(facts))
 
 

@@ -20,6 +20,7 @@ from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
 from frugalseg.formats import RUN_FORMAT, describing, read_sealed
 from frugalseg.jobs import build as building
+from frugalseg.jobs.initial import Initial
 from frugalseg.jobs.machine import default_workers, peak_memory_bytes
 from frugalseg.jobs.record import RECORD, settings_hash, update_record, write_record
 from frugalseg.jobs.recover import still_best, tidy
@@ -69,6 +70,7 @@ class Run:
         split: Whose labels it reads.
         cases: The stored cases: labelled, unlabelled, then those for validation.
         processes: Who takes part; by default this process alone.
+        initial: The weights to begin with, instead of random ones.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class Run:
         split: Split,
         cases: Sequence[StoredCase],
         processes: Processes | None = None,
+        initial: Initial | None = None,
     ) -> None:
+        self.initial = initial
         self.folder, self.config, self.plan = folder, config, plan
         self.manifest, self.split = manifest, split
         count = len(split.labelled) + len(split.unlabelled)
@@ -189,7 +193,8 @@ class Run:
         held = self.validation.cases if self.validation is not None else ()
         cases = [*self.cases, *held]
         rule = self.checkpoint_rule
-        write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule)
+        initial = None if self.initial is None else self.initial.to_json()
+        write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule, initial)
 
     def fit(self) -> TrainResult:
         """Train from the last checkpoint, or from the start, to the end.
@@ -208,6 +213,10 @@ class Run:
         loop = self.loop(network)
         if checkpoint is not None:
             self.go_on(network, loop, checkpoint)
+        elif self.initial is not None:
+            say(self.initial.give(network, self.manifest.scheme))
+            if loop.average is not None:
+                loop.average = building.average_of(self.config, network)
         if self.is_finished(loop, first):
             say(f"{self.folder}: finished ({first} steps)")
             if self.processes.first and not self.is_closed(first):

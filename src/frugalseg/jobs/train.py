@@ -8,21 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from frugalseg.config import Config, load_config
-from frugalseg.data.budget import Split, hold_out, make_split, read_names
+from frugalseg.data.budget import Split, hold_out, make_split, read_names, without_labels
 from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files, with_test_images
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
-from frugalseg.jobs import build as building
-from frugalseg.jobs.footprint import Footprint
-from frugalseg.jobs.machine import default_workers, memory_bytes
-from frugalseg.jobs.needs import AHEAD
-from frugalseg.jobs.needs_text import ROOM, needs_line, require_disk, size
-from frugalseg.jobs.pace import step_seconds
-from frugalseg.jobs.preflight import Setting, fit, reckon, settings_fixed
+from frugalseg.jobs.first_plan import first_plan, order, preparation_of
+from frugalseg.jobs.fitting import fitting
+from frugalseg.jobs.initial import Initial, read_initial, require_same_start, require_same_weights
+from frugalseg.jobs.preflight import settings_fixed
 from frugalseg.jobs.prepare import cases_from_headers, chosen, prepared, workers_that_fit
 from frugalseg.jobs.record import (
+    PRETRAIN,
     has_begun,
     other_conditions,
     read_plan,
@@ -31,7 +29,6 @@ from frugalseg.jobs.record import (
     same_run,
     settings_hash,
 )
-from frugalseg.jobs.resources import Resources, free_disk, look
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
 from frugalseg.training.determinism import arithmetic
@@ -39,9 +36,9 @@ from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
 from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.lock import FolderLock
-from frugalseg.training.plan import Plan, choose_device, choose_precision, make_plan
+from frugalseg.training.plan import Plan, choose_device, choose_precision
 from frugalseg.training.processes import Processes
-from frugalseg.training.settings import DEFAULT_MINUTES
+from frugalseg.training.seal import LAST, find_intact
 
 __all__ = ["TrainResult", "train"]
 
@@ -62,6 +59,9 @@ def train(
     transductive: bool = False,
     dry_run: bool = False,
     held_out: Collection[str] = (),
+    init: Path | None = None,
+    pretraining: bool = False,
+    preparation: tuple[Preparation, dict[str, str]] | None = None,
 ) -> TrainResult:
     """Train a model.
 
@@ -83,6 +83,9 @@ def train(
         dry_run: Only say the plan and what it needs; nothing is written. The sizes are those of the images'
             headers: borders of zeros, which preparing cuts away, are not known before.
         held_out: Cases of the budget that the model is to be scored on: their labels and images are not read.
+        init: A finished run whose weights this one begins with, instead of the recipe's own pre-training.
+        pretraining: Run the recipe's pre-training alone: every training volume, no label; `labels` do not matter.
+        preparation: What is done to the images, and why, if that was chosen before.
 
     With training.devices or training.nodes above 1 this command line is started again for every further process,
     which comes here too and leaves with the same result; only the first one writes and prints.
@@ -93,14 +96,22 @@ def train(
         ProcessError: Another process of a distributed run is gone.
     """
     config = load_config(recipe or method, [f"training.seed={seed}", *overrides])
+    if pretraining:
+        config = config.of_pretraining()
+    elif config.sampling.labelled == 0:
+        raise UserError("0 labelled crops are a pre-training: that is `frugalseg pretrain`", "sampling.labelled")
     used = out.exists() and (not out.is_dir() or holds_something(out))
     if used and not (resume and out.is_dir()):
         raise UserError("exists and is not empty; choose another --out, or --resume to go on with that run", out)
     begun = used and has_begun(out)
     order_seed = config.training.seed if label_seed is None else label_seed
-    manifest, split = budget_of(data, labels, order_seed, labelled, validation, transductive)
-    if held_out:
-        split = hold_out(manifest, split, held_out)
+    if pretraining:
+        manifest = manifest_of(data, transductive)
+        split = without_labels(manifest, held_out)
+    else:
+        manifest, split = budget_of(data, labels, order_seed, labelled, validation, transductive)
+        if held_out:
+            split = hold_out(manifest, split, held_out)
     facts = read_record(out) if begun else None
     if begun:
         config = same_run(out, config, split)
@@ -110,8 +121,24 @@ def train(
     training = config.training
     require_enough(config.sampling, training.devices * training.nodes)
     given = None if begun else settings_fixed(config, overrides, recipe is not None)
+    initial = None
+    require_same_start(facts, config, init, out)
+    if find_intact(out / LAST) is None:
+        if init is not None:
+            initial = read_initial(init)
+        elif config.pretrain is not None and not dry_run:
+            before = pretrained(
+                data, out / PRETRAIN, method, seed, recipe, overrides, store, transductive, held_out,
+                manifest, split, config,
+            )  # fmt: skip
+            if isinstance(before, TrainResult):
+                return replace(before, run=out, step=0)
+            initial = before
+    if initial is not None:
+        require_same_weights(facts, initial, out)
+        preparation = initial.preparation
     if dry_run:
-        return rehearse(config, plan, manifest, split, given, out, store)
+        return rehearse(config, plan, manifest, split, given, out, store, initial)
     device = plan.device if plan else choose_device(training.device)[0]
     precision = plan.precision if plan else choose_precision(training.precision, device)[0]
     fabric = make_fabric(device, precision, training.devices, training.nodes)
@@ -123,8 +150,8 @@ def train(
         elif used:
             lock(held, out, begun)
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
-        preparation, reasons = preparation_of(processes, manifest, split, config, plan)
-        cases = order(prepared_once(processes, manifest, split, store, preparation), split)
+        prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
+        cases = order(prepared_once(processes, manifest, split, store, prepare), split)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
@@ -135,8 +162,8 @@ def train(
             if (line := other_conditions(facts, config, plan, threads)) is not None:
                 say(line)
         else:
-            config, plan = first_plan(config, manifest, cases, split)
-            plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
+            config, plan = first_plan(config, manifest, cases, split, initial)
+            plan = replace(plan, preparation=prepare, reasons={**reasons, **plan.reasons})
         # A run that goes on keeps its plan; where memory has become short, the loop makes chunks smaller.
         if processes.first:
             config, plan = fitting(config, plan, manifest, out, given)
@@ -144,10 +171,10 @@ def train(
         told = processes.tell([config.model_dump(mode="json"), plan.to_json()])
         config, plan = Config.model_validate(told[0]), Plan.from_json(told[1])
         held.enter_context(arithmetic(training.deterministic, plan.device, threads))
-        run = Run(out, config, plan, manifest, split, cases, processes)
+        run = Run(out, config, plan, manifest, split, cases, processes, initial)
         if not begun:
             if plan.steps == 0:
-                run = Run(out, config, run.with_length(), manifest, split, cases, processes)
+                run = Run(out, config, run.with_length(), manifest, split, cases, processes, initial)
             if processes.first:
                 if not used:
                     lock(held, out, begun)
@@ -170,14 +197,55 @@ def budget_of(
         UserError: The budget cannot be had.
         DataError: A file is missing or the data set is not what it says.
     """
-    manifest = read_manifest(data)
-    require_files(manifest)
-    if transductive:
-        manifest = with_test_images(manifest)
+    manifest = manifest_of(data, transductive)
     named = read_names(labelled) if labelled is not None else None
     if named is not None and labels is not None:
         raise UserError("give --labels or --labelled, not both", "--labels")
     return manifest, make_split(manifest, labels, seed, named, validation)
+
+
+def manifest_of(data: Path | DataSource, transductive: bool = False) -> Manifest:
+    """Return the data set, whose files are all there; with the test cases' images among the training ones if asked.
+
+    Raises:
+        DataError: A file is missing or the data set is not what it says.
+    """
+    manifest = read_manifest(data)
+    require_files(manifest)
+    return with_test_images(manifest) if transductive else manifest
+
+
+def pretrained(
+    data: Path | DataSource,
+    out: Path,
+    method: str,
+    seed: int,
+    recipe: Path | None,
+    overrides: Sequence[str],
+    store: Path | None,
+    transductive: bool,
+    held_out: Collection[str],
+    manifest: Manifest,
+    split: Split,
+    config: Config,
+) -> Initial | TrainResult:
+    """Run the recipe's pre-training in its own folder, or go on with it; return its weights, or how it was stopped.
+
+    Raises:
+        UserError: As `train`; it cannot be shared by several processes.
+    """
+    if config.training.devices * config.training.nodes > 1:
+        raise UserError(
+            "several processes cannot pre-train and train in one go; run `frugalseg pretrain`, then train --init",
+            "training.devices",
+        )
+    say(f"pre-training in {out}")
+    result = train(
+        data, out, method, seed=seed, recipe=recipe, overrides=overrides, resume=True, store=store,
+        transductive=transductive, held_out=(*held_out, *split.validation), pretraining=True,
+        preparation=chosen(manifest, split.readable, config.preprocess),
+    )  # fmt: skip
+    return result if result.signal is not None else read_initial(out)
 
 
 def rehearse(
@@ -188,17 +256,22 @@ def rehearse(
     fixed: Collection[str] | None,
     out: Path,
     store: Path | None,
+    initial: Initial | None = None,
 ) -> TrainResult:
     """Say the plan of a run, with its reasons, and what preparing and training need; nothing is written."""
     if plan is None:
-        preparation, reasons = chosen(manifest, split.readable, config.preprocess)
+        preparation, reasons = (
+            chosen(manifest, split.readable, config.preprocess) if initial is None else initial.preparation
+        )
         cases = order(cases_from_headers(manifest, preparation), split)
         workers_that_fit(manifest.training, store or default_store(), None)
-        config, plan = first_plan(config, manifest, cases, split)
+        config, plan = first_plan(config, manifest, cases, split, initial)
         plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
     config, plan = fitting(config, plan, manifest, out, fixed)
     for what, why in plan.reasons.items():
         say(f"{what}: {why}")
+    if config.pretrain is not None and initial is None:
+        say(f"before it: {config.pretrain.steps} steps of pre-training ({', '.join(config.pretrain.auxiliary)})")
     return TrainResult(out, 0, plan.steps, None)
 
 
@@ -218,21 +291,6 @@ def holds_something(folder: Path) -> bool:
     return any(path.name != LOCK for path in folder.iterdir())
 
 
-def preparation_of(
-    processes: Processes, manifest: Manifest, split: Split, config: Config, plan: Plan | None
-) -> tuple[Preparation, dict[str, str]]:
-    """Return what is done to the images, and why: the plan's if there is one, else chosen by the first process."""
-    if plan is not None:
-        old = Preparation(crop_nonzero=config.preprocess.crop_nonzero)  # before it stood in the plan
-        return plan.preparation or old, {}
-    told = None
-    if processes.first:
-        preparation, reasons = chosen(manifest, split.readable, config.preprocess)
-        told = [preparation.model_dump(mode="json"), reasons]
-    told = processes.tell(told)
-    return Preparation.model_validate(told[0]), told[1]
-
-
 def prepared_once(
     processes: Processes, manifest: Manifest, split: Split, store: Path | None, preparation: Preparation
 ) -> list[StoredCase]:
@@ -243,115 +301,3 @@ def prepared_once(
     if processes.first:
         processes.wait()
     return cases
-
-
-def order(cases: Sequence[StoredCase], split: Split) -> list[StoredCase]:
-    """Return the labelled cases of the split in its order, then the unlabelled ones, then the validation cases."""
-    by_name = {case.name: case for case in cases}
-    return [by_name[name] for name in (*split.labelled, *split.unlabelled, *split.validation)]
-
-
-def first_plan(
-    config: Config, manifest: Manifest, cases: Sequence[StoredCase], split: Split
-) -> tuple[Config, Plan]:
-    """Choose what the configuration leaves open. The length is 0 if it has to be measured."""
-    if config.sampling.unlabelled and not split.unlabelled:
-        raise UserError(
-            "there is no unlabelled volume to train on; put images without a label into imagesTr, give fewer "
-            "--labels, or choose a method that needs none (encdec, cpcseg) or sampling.unlabelled=0",
-            "sampling.unlabelled",
-        )
-    plan = make_plan(
-        cases,
-        manifest.scheme.structures,
-        config.network,
-        config.crop,
-        config.mirror_axes,
-        config.training.device,
-        config.training.precision,
-    )
-    sampling = config.sampling
-    crops = f"{sampling.labelled} labelled and {sampling.unlabelled} unlabelled crops a step"
-    plan = plan.because("batch", crops if sampling.mix == "fixed" else f"{crops}, drawn over all volumes alike")
-    config, plan = with_chunks(config, plan, len(manifest.channels))
-    if config.training.steps is not None:
-        plan = plan.because("steps", "set", steps=config.training.steps)
-    if config.training.epochs is not None:
-        alike = sampling.mix == "published" or sampling.unlabelled > 0
-        volumes = len(split.labelled) + (len(split.unlabelled) if alike else 0)
-        each = -(-volumes // (sampling.labelled + sampling.unlabelled))
-        why = f"{config.training.epochs} passes over {volumes} volumes, {each} steps each"
-        plan = plan.because("steps", why, steps=config.training.epochs * each)
-    return config, plan
-
-
-def fitting(
-    config: Config, plan: Plan, manifest: Manifest, out: Path, fixed: Collection[str] | None
-) -> tuple[Config, Plan]:
-    """Return a configuration and a plan that fit this machine, after a line that says what they need.
-
-    Args:
-        config: The configuration.
-        plan: The plan.
-        manifest: Whose channels and labels.
-        out: The run's folder, to be.
-        fixed: Settings that must stay; None if all must, and the line is all that is wanted.
-
-    Raises:
-        UserError: It cannot fit; says what would.
-    """
-    training = config.training
-    workers = default_workers(training.devices) if training.workers is None else training.workers
-    processes = training.devices if plan.device == "cpu" else 1
-    setting = Setting(
-        len(manifest.channels), manifest.scheme, workers, processes, training.devices * training.nodes
-    )
-    here, free = look(plan.device), free_disk(out)
-    if fixed is None:
-        need, found = reckon(config, plan, setting)
-    else:
-        before = plan.reasons
-        config, plan, need, found = fit(config, plan, setting, here, fixed)
-        require_disk(need, free, out)
-        for what, why in plan.reasons.items():
-            if before.get(what) != why:
-                say(f"{what}: {why}")
-    config = with_workers_that_fit(config, workers, processes, found, here)
-    seconds = None
-    if plan.steps == 0:
-        seconds = 60 * (training.minutes or DEFAULT_MINUTES)
-    elif found is not None and plan.device == "cpu":
-        seconds = plan.steps * step_seconds(found)
-    say(f"train: {needs_line(replace(need, seconds=seconds), here, free, processes)}")
-    return config, plan
-
-
-def with_workers_that_fit(
-    config: Config, workers: int, processes: int, step: Footprint | None, here: Resources
-) -> Config:
-    """Return the configuration with no more loader processes than the shared memory has room for their batches.
-
-    Raises:
-        UserError: More were asked for; says how many would do.
-    """
-    if not workers or step is None or here.shared is None:
-        return config
-    room = int(ROOM * here.shared / (processes * AHEAD * max(1, step.batch)))
-    if workers <= room:
-        return config
-    short = (
-        f"the batches of {workers} loader processes do not fit into {size(here.shared)} of shared memory (/dev/shm)"
-    )
-    if config.training.workers is not None:
-        raise UserError(f"{short}; set it to {room}, or enlarge it (docker: --shm-size)", "training.workers")
-    say(f"{short}: {room} are started")
-    return config.model_copy(update={"training": config.training.model_copy(update={"workers": room})})
-
-
-def with_chunks(config: Config, plan: Plan, channels: int) -> tuple[Config, Plan]:
-    """Choose how contrastive coding fits the memory that each process has."""
-    devices, nodes = config.training.devices, config.training.nodes
-    memory = memory_bytes(plan.device)
-    if plan.device == "cpu":
-        memory //= devices
-    return building.with_chunks(config, plan, channels, memory, devices * nodes)

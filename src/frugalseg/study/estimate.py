@@ -17,10 +17,15 @@ _PREDICTION_BYTES = 30_000  # a compressed label map, a little more on large ima
 
 @dataclass(frozen=True)
 class StepCost:
-    """Seconds of one training step, and the bytes of the model's weights."""
+    """Seconds of one training step, bytes of the model's weights, and seconds of a pre-training before it."""
 
     seconds: float
     weight_bytes: int
+    before: float = 0.0
+
+    def steps_in(self, minutes: float) -> int:
+        """Return how many steps fit into so many minutes after the pre-training; at least one."""
+        return max(1, int((minutes * 60 - self.before) / self.seconds))
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def estimate(
     seconds = dict.fromkeys(costs, 0.0)
     disk = 0
     for cell in design.cells:
-        seconds[cell.method] += steps[cell.method] * costs[cell.method].seconds
+        seconds[cell.method] += costs[cell.method].before + steps[cell.method] * costs[cell.method].seconds
         own = _CHECKPOINTS * (1 + _ADAM) * costs[cell.method].weight_bytes + len(manifest.test) * _PREDICTION_BYTES
         disk = disk + own if keep else max(disk, own)  # one run is there at a time, whatever stays of it
     return Estimate(len(design.cells), dict(steps), seconds, disk)
@@ -70,4 +75,9 @@ def measure_step(
     run = undertaken(data, recipe, labels, seed, overrides, store)
     network = run.network()
     size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-    return StepCost(run.seconds_a_step(network), size)
+    before = run.config.pretrain
+    spent = 0.0
+    if before is not None:
+        first = undertaken(data, recipe, labels, seed, overrides, store, pretraining=True)
+        spent = before.steps * first.seconds_a_step(first.network())
+    return StepCost(run.seconds_a_step(network), size, spent)

@@ -216,7 +216,7 @@ def steps_of(
         return dict.fromkeys(design.recipes, length.steps)
     assert length.minutes is not None
     costs = step_costs(data, design, overrides, store)
-    steps = {name: max(1, int(length.minutes * 60 / cost.seconds)) for name, cost in costs.items()}
+    steps = {name: cost.steps_in(length.minutes) for name, cost in costs.items()}
     return steps if length.equal == "time" else dict.fromkeys(steps, min(steps.values()))
 
 
@@ -233,7 +233,7 @@ def steps_of_added(
     if length.equal == "steps":
         return dict.fromkeys(added, max(steps.values()))
     costs = step_costs(data, design, overrides, store, added) if added else {}
-    return {name: max(1, int((length.minutes or 0) * 60 / cost.seconds)) for name, cost in costs.items()}
+    return {name: cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
 
 
 def step_costs(
@@ -263,7 +263,7 @@ def plan(
     if length.steps is not None:
         steps = dict.fromkeys(costs, length.steps)
     else:
-        steps = {name: max(1, int((length.minutes or 0) * 60 / cost.seconds)) for name, cost in costs.items()}
+        steps = {name: cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
         if length.equal == "steps":
             steps = dict.fromkeys(steps, min(steps.values()))
     return estimate(design, costs, steps, manifest, keep)

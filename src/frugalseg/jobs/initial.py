@@ -1,0 +1,184 @@
+"""The weights that a run begins with: those of another run, as far as both have them.
+
+A pre-training (a run without labelled crops) has trained the encoder and its tasks' branches; its decoder and head
+are as they were drawn, and are not taken. Of any other run everything is taken that has the same name and shape,
+but the head only if both segment the same structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugalseg.config import Config
+from frugalseg.data.manifest import Manifest
+from frugalseg.data.preprocess import Preparation
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import hash_value, read_json_object
+from frugalseg.formats import describing, require_version
+from frugalseg.jobs.build import from_facts
+from frugalseg.networks import MultiTaskNetwork, NetworkSettings
+from frugalseg.training.plan import Plan
+from frugalseg.training.seal import FORMAT_VERSION, LAST
+from frugalseg.training.state import read_checkpoint
+
+TRUNK = ("encoder", "decoder", "head")
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Where weights come from, and what they are the weights of."""
+
+    run: Path
+    step: int
+    sha256: str
+    config: Config
+    plan: Plan
+    channels: tuple[str, ...]
+    scheme: LabelScheme
+    weights: Mapping[str, Tensor]
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether no label was read."""
+        return self.config.sampling.labelled == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what run.json says of it."""
+        return {
+            "run": str(self.run.resolve()),
+            "method": self.config.method,
+            "step": self.step,
+            "sha256": self.sha256,
+            "pretrained": self.pretrained,
+        }
+
+    @property
+    def preparation(self) -> tuple[Preparation, dict[str, str]]:
+        """What was done to the images that these weights know, and why."""
+        old = Preparation(crop_nonzero=self.config.preprocess.crop_nonzero)
+        return self.plan.preparation or old, {"preparation": f"as for the first weights, {self.run}"}
+
+    def sized(self, network: NetworkSettings) -> NetworkSettings:
+        """Return the network's settings with the width of these weights, unless one is set."""
+        return network if network.width is not None else network.model_copy(update={"width": self.plan.width})
+
+    def require_fit(self, config: Config, plan: Plan, manifest: Manifest) -> None:
+        """Refuse weights of a network that looks at other images, or at images otherwise.
+
+        Raises:
+            UserError: Names what differs.
+        """
+        if len(manifest.channels) != len(self.channels):
+            raise UserError(
+                f"was trained on {len(self.channels)} channels ({', '.join(self.channels)}), these images have "
+                f"{len(manifest.channels)} ({', '.join(manifest.channels)})",
+                self.run,
+            )
+        blocks = [each.network.blocks[: len(plan.strides)] for each in (self.config, config)]
+        pairs = {what: (getattr(self.plan, what), getattr(plan, what)) for what in ("width", "strides", "kernels")}
+        for what, (before, now) in {**pairs, "blocks": tuple(blocks)}.items():
+            if before != now:
+                raise UserError(
+                    f"has the {what} {before}, this run {now}: its weights do not fit; leave crop and network "
+                    "settings out, or pre-train with the same ones",
+                    self.run,
+                )
+
+    def give(self, network: MultiTaskNetwork, scheme: LabelScheme) -> str:
+        """Put the weights into a network and return what was taken, for people.
+
+        Raises:
+            DataError: Not even the encoder fits.
+        """
+        own = network.state_dict()
+        taken: dict[str, Tensor] = {}
+        for name, tensor in self.weights.items():
+            part = name.partition(".")[0]
+            if self.pretrained and part in ("decoder", "head"):
+                continue
+            if part == "head" and scheme.structures != self.scheme.structures:
+                continue
+            if name in own and own[name].shape == tensor.shape and torch.isfinite(tensor).all():
+                taken[name] = tensor
+        lacking = [name for name in own if name.startswith("encoder.") and name not in taken]
+        if lacking:
+            raise DataError(
+                f"has no weight {lacking[0]!r} of the shape {tuple(own[lacking[0]].shape)}; settings of the "
+                "network (network.*) must be those that it was trained with",
+                self.run,
+            )
+        network.load_state_dict({**own, **taken})
+        return f"first weights from {self.run} ({self.step} steps): {', '.join(_parts(taken))}"
+
+
+def read_initial(run: Path) -> Initial:
+    """Read the last checkpoint of a run; with a running mean, the mean.
+
+    Raises:
+        UserError: It is no run, or holds no checkpoint.
+        DataError: A file is damaged.
+    """
+    if not run.is_dir():
+        raise UserError("is not a folder; expected one that `frugalseg pretrain` or `train` made", run)
+    state = read_checkpoint(run / LAST)
+    if state is None:
+        raise UserError(f"holds no checkpoint ({LAST}); is it the folder of a run that has ended?", run)
+    if state.step < int(state.facts["steps"]):
+        raise UserError(
+            f"has taken {state.step} of its {state.facts['steps']} steps; end it first, with its own command and "
+            "--resume",
+            run,
+        )
+    where = run / LAST / "model.json"
+    facts = read_json_object(where)
+    require_version(facts, FORMAT_VERSION, where)
+    with describing("a model", where):
+        config, plan, channels, scheme = from_facts(facts, where)
+    weights = {**state.model, **(state.average or {})}
+    sha256 = hash_value({"files": state.facts["sha256"], "step": state.step})
+    return Initial(run, state.step, sha256, config, plan, channels, scheme, weights)
+
+
+def require_same_start(facts: Mapping[str, Any] | None, config: Config, init: Path | None, out: Path) -> None:
+    """Refuse to go on with a run that began with other first weights than the command says.
+
+    Raises:
+        UserError: Says with which it began.
+    """
+    if facts is None:
+        return
+    began = facts.get("initial")
+    own = config.pretrain is not None and init is None
+    if began is not None and init is None and not own:
+        raise UserError(f"was begun with --init {began['run']}; repeat its command", out)
+    if began is None and init is not None:
+        raise UserError("was begun without --init; repeat its command", out)
+    if began is not None and init is not None and began["run"] != str(init.resolve()):
+        raise UserError(f"was begun with --init {began['run']}; repeat its command", out)
+
+
+def require_same_weights(facts: Mapping[str, Any] | None, initial: Initial, out: Path) -> None:
+    """Refuse other weights than those that the run was recorded with.
+
+    Raises:
+        DataError: They have changed since.
+    """
+    began = None if facts is None else facts.get("initial")
+    if began is not None and began["sha256"] != initial.sha256:
+        raise DataError(
+            "has other weights than when this run began with it; restore them, or start a new run", initial.run
+        )
+
+
+def _parts(taken: Mapping[str, Tensor]) -> list[str]:
+    """Return the parts that weights belong to: encoder, decoder, head, or a branch's name."""
+    names = (name.split(".") for name in taken)
+    parts = {name[0] if name[0] in TRUNK else name[1] for name in names}
+    return [*(part for part in TRUNK if part in parts), *sorted(parts - set(TRUNK))]

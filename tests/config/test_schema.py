@@ -17,7 +17,7 @@ FULL = {name: load_config(name) for name in recipe_names()}
 
 def levels(value: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Every object in a configuration, with its path; `auxiliary` itself holds free names and is left out."""
-    if above != ("auxiliary",):
+    if above[-1:] != ("auxiliary",):
         yield above, value
     for name, inner in value.items():
         if isinstance(inner, dict):
@@ -67,7 +67,7 @@ def test_a_misspelt_key_at_any_level_is_answered_with_the_right_one(recipe: str,
 ENDS: list[tuple[str, list[Any], list[Any]]] = [
     ("crop", [[8, 8, 8], [1024, 8, 8]], [[0, 8, 8], [1025, 8, 8], [8, 8], [8.5, 8, 8]]),
     ("mirror_axes", [[], ["x", "y", "z"]], [["w"], "q"]),
-    ("sampling.labelled", [1], [0, 1.5]),
+    ("sampling.labelled", [1, 4096], [-1, 1.5, 4097]),
     ("sampling.unlabelled", [0], [-1]),
     ("sampling.foreground", [0, 1], [-0.01, 1.01]),
     ("sampling.mix", ["fixed", "published"], ["none"]),
@@ -156,3 +156,20 @@ def test_settings_are_frozen_and_single_ones_described(recipe: str) -> None:
                 setattr(model, name, getattr(model, name))
             single = not isinstance(getattr(model, name), BaseModel)
             assert not single or field.description or name == "method", f"{type(model).__name__}.{name}"
+
+
+def test_no_labelled_crop_needs_unlabelled_ones() -> None:
+    with pytest.raises(ConfigError, match=r"sampling\.labelled=0 leaves nothing to train on"):
+        load_config("encdec", ["sampling.labelled=0"])
+    with pytest.raises(ConfigError, match=r"sampling\.labelled=0 leaves nothing to train on"):
+        load_config("sscpcseg", ["sampling.labelled=0", "sampling.mix=published"])
+
+
+def test_a_pre_training_has_its_own_length_crops_and_tasks_and_all_else_of_the_training() -> None:
+    config = load_config("cpc-then-encdec", ["pretrain.learning_rate=0.5", "training.minutes=3", "crop=[8,8,8]"])
+    before = config.of_pretraining()
+    assert (before.training.steps, before.training.minutes, before.training.learning_rate) == (1000, None, 0.5)
+    assert (before.sampling.labelled, before.sampling.unlabelled) == (0, 2)
+    assert list(before.auxiliary) == ["cpc"]
+    assert not config.auxiliary
+    assert (before.crop, before.augment, before.pretrain) == (config.crop, config.augment, None)

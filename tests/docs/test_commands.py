@@ -18,6 +18,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OWN_TEST = "add-a-task.md"
 # What makes the training of a page's command short; everything else is run as it stands there.
 SHORT = "--steps 2 --set crop=[24,24,24] --set network.width=8 --set training.workers=0"
+SHORT_PRE = (
+    "--set pretrain.auxiliary.cpc.patch=[8,8,8] --set pretrain.auxiliary.cpc.blocks=1 --set pretrain.steps=2"
+)
 SHORT_CPC = "--set auxiliary.cpc.patch=[8,8,8] --set auxiliary.cpc.blocks=1"
 
 
@@ -52,12 +55,13 @@ def prepared(line: str) -> str:
         line = re.sub(r"--labels \S+", "--labels 1,6 --label-seeds 1", line)
         line = re.sub(r"--steps \S+", "", line)
         return f"{line} {SHORT} --set sscpcseg:auxiliary.cpc.patch=[8,8,8] --store store"
-    if not line.startswith("frugalseg train"):
+    if not line.startswith(("frugalseg train", "frugalseg pretrain")):
         return line
     line = re.sub(r"--(minutes|steps) \S+", "", line)
     method = re.search(r"--method (\S+)", line)
     cpc = method is None or "cpc" in method[1]
-    return f"{line} {SHORT} {SHORT_CPC if cpc else ''} --store store"
+    small = SHORT_PRE if method is not None and "then" in method[1] else SHORT_CPC if cpc else ""
+    return f"{line} {SHORT} {small} --store store"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from frugalseg.data.phantom import write_phantom
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import ConfigError, UserError
 from frugalseg.files import read_json_object
+from frugalseg.jobs.card import card
 from frugalseg.jobs.folds import train_folds
 from frugalseg.jobs.initial import read_initial
 from frugalseg.jobs.predict import predict
@@ -113,7 +115,11 @@ def test_two_commands_are_one(place: Path) -> None:
     assert_same(place / "second", place / "whole")
     assert not (place / "second" / "pretrain").exists()
     began = read_json_object(place / "second" / "run.json")["initial"]
-    assert (began["step"], began["pretrained"], began["method"]) == (4, True, "cpc-then-encdec")
+    assert (began["step"], began["labels_read"], began["method"]) == (4, 0, "cpc-then-encdec")
+    told = runner.invoke(app, ["info", str(place / "second")]).output
+    assert re.search(r"began with +the weights of \S+first \(cpc-then-encdec, 4 steps\), which read no label", told)
+    assert "Began with the weights of" in card(place / "second")
+    assert "which read no label" in (place / "second" / "report.html").read_text()
     again = runner.invoke(app, [*words, "--resume"])
     assert again.exit_code == 0, again.output
 
@@ -217,6 +223,16 @@ def test_a_run_goes_on_with_the_weights_it_began_with(place: Path, tmp_path: Pat
     train(place / "data", place / "plain", "encdec", 2, overrides=plain, store=place / "store")
     with pytest.raises(UserError, match="was begun without --init; repeat its command"):
         train(place / "data", place / "plain", "encdec", 2, overrides=plain, resume=True, init=whole)
+
+
+def test_labels_and_test_images_seen_before_are_told(place: Path) -> None:
+    run(place, "onwards", init=place / "whole")
+    assert "which read 2 labels of its own" in card(place / "onwards")
+    run(place, "saw-tests", pretraining=True, transductive=True)
+    with pytest.raises(UserError, match="has seen the test cases' images"):
+        run(place, "none", init=place / "saw-tests")
+    run(place, "told", init=place / "saw-tests", transductive=True)
+    assert read_json_object(place / "told" / "run.json")["transductive"] is True
 
 
 def test_an_unfinished_run_is_no_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

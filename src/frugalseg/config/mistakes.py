@@ -66,21 +66,31 @@ def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> _Place:
             value = kinds[part]
         elif not part.startswith(("constrained-", "literal[", "tuple[", "function-")):
             key.append(part)
-            owner, value = value, _inside(value, part)
+            owner, value = _bare(value), _inside(value, part)
     return _Place(key, owner, value)
 
 
 def _inside(value: Any, part: str) -> Any:
     """Return the type of what stands under `part` in a place of type `value`, None if there is no such place."""
+    value = _bare(value)
     fields = getattr(value, "model_fields", {})
     if part in fields:
         return fields[part].annotation
     return get_args(value)[1] if get_origin(value) is dict else None
 
 
-def _kinds(value: Any) -> dict[str, type[BaseModel]]:
-    """Return the members of a union of settings by their kind; nothing if `value` is no such union."""
+def _bare(value: Any) -> Any:
+    """Return a type without its annotations, and without the None that may stand in its place."""
     while get_origin(value) is Annotated:
         value = get_args(value)[0]
+    others = [member for member in get_args(value) if member is not type(None)]
+    if len(others) == 1 and len(get_args(value)) == 2 and get_origin(value) is not dict:
+        return _bare(others[0])
+    return value
+
+
+def _kinds(value: Any) -> dict[str, type[BaseModel]]:
+    """Return the members of a union of settings by their kind; nothing if `value` is no such union."""
+    value = _bare(value)
     members = [member for member in get_args(value) if isinstance(member, type) and issubclass(member, BaseModel)]
     return {member.model_fields[TAG].default: member for member in members if TAG in member.model_fields}

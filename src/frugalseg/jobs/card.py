@@ -8,7 +8,7 @@ from typing import Any
 from frugalseg import __version__
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
-from frugalseg.jobs.info import RunInfo, info
+from frugalseg.jobs.info import RunInfo, began_with, info
 
 SUMMARY = "summary.json"
 MEASURES = {"dice": ("Dice", 3), "hd95_mm": ("HD95, mm", 2), "surface_dice": ("surface Dice", 3)}
@@ -72,6 +72,7 @@ def _labels(found: RunInfo) -> list[str]:
         f"- Chose the checkpoint: {', '.join(found.validation) or 'none'}.",
         f"- Trained without a label: {found.unlabelled} volumes"
         + (", the images of the test cases among them (transductive)." if found.transductive else "."),
+        *([f"- Began with {began_with(found.initial)}."] if found.initial is not None else []),
         "",
     ]
 

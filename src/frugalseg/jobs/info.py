@@ -31,6 +31,7 @@ class RunInfo:
     validation: tuple[str, ...]
     unlabelled: int
     transductive: bool
+    initial: dict[str, Any] | None
     deterministic: bool
     checkpoint_rule: str
     best: dict[str, Any] | None
@@ -130,6 +131,8 @@ def render(found: RunInfo) -> str:
         ("unlabelled", f"{found.unlabelled} volumes" + (" (test images among them)" if found.transductive else "")),
         ("result", found.checkpoint_rule),
     ]
+    if found.initial is not None:
+        rows.append(("began with", began_with(found.initial)))
     if found.best and found.best.get("step"):
         rows.append(("best", f"step {found.best['step']}, Dice {found.best['dice']:.3f} on the validation cases"))
     rows += [
@@ -139,6 +142,13 @@ def render(found: RunInfo) -> str:
     ]
     rows += [(f"file {name}", text) for name, text in (found.checks or {}).items()]
     return "\n".join(f"{name:<20}{text}" for name, text in rows)
+
+
+def began_with(initial: dict[str, Any]) -> str:
+    """Say where a run's first weights came from, and which labels these had seen."""
+    labels = initial["labels_read"]
+    seen = f"which read {labels} labels of its own" if labels else "which read no label"
+    return f"the weights of {initial['run']} ({initial['method']}, {initial['step']} steps), {seen}"
 
 
 def _describe(
@@ -163,6 +173,7 @@ def _describe(
         validation=tuple(split["validation"]),
         unlabelled=len(split["unlabelled"]),
         transductive=bool(facts["transductive"]),
+        initial=None if facts.get("initial") is None else dict(facts["initial"]),
         deterministic=bool(facts["deterministic"]),
         checkpoint_rule=str(facts["checkpoint_rule"]),
         best=None if facts.get("best") is None else dict(facts["best"]),

@@ -23,6 +23,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value, read_json_object
 from frugalseg.formats import describing, require_version
 from frugalseg.jobs.build import from_facts
+from frugalseg.jobs.record import SPLIT
 from frugalseg.networks import MultiTaskNetwork, NetworkSettings
 from frugalseg.training.plan import Plan
 from frugalseg.training.seal import FORMAT_VERSION, LAST
@@ -42,6 +43,8 @@ class Initial:
     plan: Plan
     channels: tuple[str, ...]
     scheme: LabelScheme
+    labels_read: int
+    transductive: bool
     weights: Mapping[str, Tensor]
 
     @property
@@ -56,7 +59,7 @@ class Initial:
             "method": self.config.method,
             "step": self.step,
             "sha256": self.sha256,
-            "pretrained": self.pretrained,
+            "labels_read": self.labels_read,
         }
 
     @property
@@ -70,7 +73,7 @@ class Initial:
         return network if network.width is not None else network.model_copy(update={"width": self.plan.width})
 
     def require_fit(self, config: Config, plan: Plan, manifest: Manifest) -> None:
-        """Refuse weights of a network that looks at other images, or at images otherwise.
+        """Refuse weights of a network that looks at other images, or at images otherwise, or has seen too much.
 
         Raises:
             UserError: Names what differs.
@@ -79,6 +82,12 @@ class Initial:
             raise UserError(
                 f"was trained on {len(self.channels)} channels ({', '.join(self.channels)}), these images have "
                 f"{len(manifest.channels)} ({', '.join(manifest.channels)})",
+                self.run,
+            )
+        if self.transductive and not manifest.transductive:
+            raise UserError(
+                "has seen the test cases' images (--transductive), so this run will have, too: add --transductive, "
+                "which reports then tell, or pre-train without them",
                 self.run,
             )
         blocks = [each.network.blocks[: len(plan.strides)] for each in (self.config, config)]
@@ -141,9 +150,13 @@ def read_initial(run: Path) -> Initial:
     require_version(facts, FORMAT_VERSION, where)
     with describing("a model", where):
         config, plan, channels, scheme = from_facts(facts, where)
+        transductive = bool(facts["transductive"])
+    split = read_json_object(run / SPLIT)
+    with describing("a split", run / SPLIT):
+        labels = int(split["labels_read"])
     weights = {**state.model, **(state.average or {})}
     sha256 = hash_value({"files": state.facts["sha256"], "step": state.step})
-    return Initial(run, state.step, sha256, config, plan, channels, scheme, weights)
+    return Initial(run, state.step, sha256, config, plan, channels, scheme, labels, transductive, weights)
 
 
 def require_same_start(facts: Mapping[str, Any] | None, config: Config, init: Path | None, out: Path) -> None:

@@ -42,8 +42,8 @@ def running_mean(values: NDArray[np.float64], width: int = SMOOTH) -> NDArray[np
 
 
 def draw_curves(path: Path) -> list[tuple[str, str]]:
-    """Return (title, data URI) of each plot that metrics.csv has columns for."""
-    columns = read_columns(path)
+    """Return (title, data URI) of each plot that metrics.csv has columns for; not of nothing but 0."""
+    columns = {name: values for name, values in read_columns(path).items() if np.nan_to_num(values).any()}
     groups = {
         "Losses": [n for n in columns if "." in n and not n.startswith("dice.") and not n.endswith(_NOT_LOSSES)],
         "Dice on training crops": [name for name in columns if name.startswith("dice.")],

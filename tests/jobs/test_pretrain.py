@@ -249,3 +249,12 @@ def test_an_unfinished_run_is_no_start(place: Path, monkeypatch: pytest.MonkeyPa
             run(place, "half", pretraining=True)
     with pytest.raises(UserError, match=r"has taken 2 of its 4 steps; end it first"):
         run(place, "after", init=place / "half")
+
+
+def test_masked_reconstruction_gives_its_decoder_too(place: Path) -> None:
+    told: list[str] = []
+    settings = [item for item in SETTINGS if ".cpc." not in item]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("frugalseg.jobs.run.say", told.append)
+        train(place / "data", place / "rebuilt", "mae-then-encdec", 2, overrides=settings, store=place / "store")
+    assert any(line.endswith("(4 steps): encoder, decoder") for line in told)

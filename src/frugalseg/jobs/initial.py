@@ -1,8 +1,8 @@
 """The weights that a run begins with: those of another run, as far as both have them.
 
-A pre-training (a run without labelled crops) has trained the encoder and its tasks' branches; its decoder and head
-are as they were drawn, and are not taken. Of any other run everything is taken that has the same name and shape,
-but the head only if both segment the same structures.
+A pre-training (a run without labelled crops) has trained the encoder, its tasks' branches, and the decoder if a
+task goes through it; what it has not trained is as it was drawn, and is not taken. Of any other run everything is
+taken that has the same name and shape, but the head only if both segment the same structures.
 """
 
 from __future__ import annotations
@@ -106,11 +106,12 @@ class Initial:
         Raises:
             DataError: Not even the encoder fits.
         """
+        trained = any(task.trains_decoder for task in self.config.auxiliary.values())
         own = network.state_dict()
         taken: dict[str, Tensor] = {}
         for name, tensor in self.weights.items():
             part = name.partition(".")[0]
-            if self.pretrained and part in ("decoder", "head"):
+            if self.pretrained and (part == "head" or (part == "decoder" and not trained)):
                 continue
             if part == "head" and scheme.structures != self.scheme.structures:
                 continue

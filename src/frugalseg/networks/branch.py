@@ -23,12 +23,15 @@ class BranchInput(NamedTuple):
             declares `needs_features`.
         encode: The shared encoder: images (N, C, x, y, z) and keys (N,) to feature maps.
         keys: (B,) one for each sample, for everything random (see `networks.keyed`).
+        decode: The segmentation decoder: an encoder's maps, finest first, to the map that its head sees; None where
+            a branch is used without one.
     """
 
     image: Tensor
     features: list[Tensor]
     encode: Callable[[Tensor, Tensor], list[Tensor]]
     keys: Tensor
+    decode: Callable[[list[Tensor]], Tensor] | None = None
 
 
 class Branch(nn.Module):

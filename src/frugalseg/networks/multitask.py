@@ -70,7 +70,7 @@ class MultiTaskNetwork(nn.Module):
         count = len(image) if segmented is None else segmented
         shared = len(image) if self._needs_features else count
         features = self.encoder(image[:shared], keys[:shared])
-        inputs = BranchInput(image, features, self.encoder, keys)
+        inputs = BranchInput(image, features, self.encoder, keys, self.decoder)
         out: dict[str, Tensor] = {}
         for name, branch in self.branches.items():
             out.update({f"{name}.{key}": tensor for key, tensor in branch(inputs).items()})
@@ -83,7 +83,7 @@ class MultiTaskNetwork(nn.Module):
         """Return the logits of `image` (B, C, x, y, z); branches run only if the head needs their features."""
         keys = torch.zeros(len(image), dtype=torch.int64, device=image.device)
         features = self.encoder(image, keys)
-        inputs = BranchInput(image, features, self.encoder, keys)
+        inputs = BranchInput(image, features, self.encoder, keys, self.decoder)
         heads = [branch for branch in self.branches.values() if isinstance(branch, Branch) and branch.head_features]
         decoded = self.decoder(features)
         joined = [branch(inputs)[HEAD] for branch in heads]

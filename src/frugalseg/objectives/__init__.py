@@ -10,11 +10,14 @@ from pydantic import Field
 from frugalseg.objectives.base import Batch, Shapes, Task, TaskSettings
 from frugalseg.objectives.boundary import BoundarySettings, BoundaryStream
 from frugalseg.objectives.cpc import ContrastivePredictiveCoding, CpcSettings
+from frugalseg.objectives.reconstruction import MaskedReconstruction, ReconstructionSettings
 from frugalseg.objectives.segmentation import SegmentationLoss, SegmentationSettings
 from frugalseg.objectives.vae import VaeSettings, VariationalAutoEncoder
 
 # The registry: every auxiliary task, told apart by `kind`.
-AnyTask = Annotated[CpcSettings | VaeSettings | BoundarySettings, Field(discriminator="kind")]
+AnyTask = Annotated[
+    CpcSettings | VaeSettings | BoundarySettings | ReconstructionSettings, Field(discriminator="kind")
+]
 
 __all__ = [
     "AnyTask",
@@ -23,6 +26,8 @@ __all__ = [
     "BoundaryStream",
     "ContrastivePredictiveCoding",
     "CpcSettings",
+    "MaskedReconstruction",
+    "ReconstructionSettings",
     "SegmentationLoss",
     "SegmentationSettings",
     "Shapes",

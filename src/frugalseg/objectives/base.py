@@ -135,6 +135,9 @@ class Shapes:
 class TaskSettings(Settings):
     """Settings that every auxiliary task has; its own add to them."""
 
+    trains_decoder: ClassVar[bool] = False
+    """Whether the task goes through the segmentation decoder, whose weights a pre-training then has trained."""
+
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Factor of all the task's losses in the total."""
 

@@ -201,8 +201,8 @@ def test_lost_rows_are_told(place: Path, run: Path, capsys: pytest.CaptureFixtur
 def test_a_run_whose_patches_were_chunked_to_fit_goes_on_where_there_is_more_memory(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from frugalseg.jobs import fitting
     from frugalseg.jobs import run as running
-    from frugalseg.jobs import train as training
 
     class Killed(BaseException):
         pass
@@ -212,7 +212,7 @@ def test_a_run_whose_patches_were_chunked_to_fit_goes_on_where_there_is_more_mem
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "memory_bytes", lambda device: 10 * 2**20)
+        patch.setattr(fitting, "memory_bytes", lambda device: 10 * 2**20)
         patch.setattr(running.Run, "fit", stop)
         with pytest.raises(Killed):
             go_on(place, run)

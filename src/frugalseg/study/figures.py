@@ -12,7 +12,7 @@ from frugalseg.study.summary import MEASURES, StudySummary
 from frugalseg.study.table import Row, scores, seeds_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"  # one more than colours: an eighth method is told apart from the first
 
 
 def styles(design: Design) -> dict[str, dict[str, str]]:

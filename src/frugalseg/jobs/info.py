@@ -126,7 +126,7 @@ def render(found: RunInfo) -> str:
         ("method", f"{found.method}, seed {found.seed}{', deterministic' if found.deterministic else ''}"),
         ("steps", f"{found.step} of {found.steps}{share}"),
         ("labels read", f"{found.labels_read}: {found.label_rule}"),
-        ("trained on", ", ".join(found.labelled)),
+        ("trained on", ", ".join(found.labelled) or "no labelled case"),
         ("validation", ", ".join(found.validation) or "none"),
         ("unlabelled", f"{found.unlabelled} volumes" + (" (test images among them)" if found.transductive else "")),
         ("result", found.checkpoint_rule),

@@ -53,7 +53,8 @@ def draw_curves(path: Path) -> list[tuple[str, str]]:
         ],
         "Learning rate": [name for name in columns if name == "learning_rate"],
     }
-    return [(title, _draw(columns, names)) for title, names in groups.items() if names]
+    widths = {"Learning rate": 1}  # of the running mean: it has no noise
+    return [(title, _draw(columns, names, widths.get(title, SMOOTH))) for title, names in groups.items() if names]
 
 
 def draw_looks(path: Path) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from frugalseg.config import Config
 from frugalseg.data.budget import Split
 from frugalseg.data.readers import case_name
 from frugalseg.errors import ConfigError, DataError, UserError
@@ -18,7 +19,9 @@ from frugalseg.files import hash_file, read_json_object, write_json
 from frugalseg.formats import seal
 from frugalseg.jobs import record as recording
 from frugalseg.jobs.model import load_model
+from frugalseg.jobs.preflight import Setting, reckon
 from frugalseg.training.lock import FolderLock
+from frugalseg.training.plan import Plan
 from frugalseg.training.seal import find_intact
 from tests.faults.micro import STEPS, differences, micro_data, micro_run
 
@@ -196,6 +199,34 @@ def test_lost_rows_are_told(place: Path, run: Path, capsys: pytest.CaptureFixtur
     (run / "metrics.csv").write_text("".join(lines[:3] + lines[4:]))
     go_on(place, run)
     assert "rows of steps before 7 are lost" in capsys.readouterr().err
+
+
+def test_a_run_whose_step_was_made_smaller_to_fit_goes_on_with_the_same_command(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugalseg.jobs import fitting
+    from frugalseg.jobs import run as running
+
+    class Killed(BaseException):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Killed
+
+    def smaller(config: Config, plan: Plan, setting: Setting, *_: object) -> tuple[Any, ...]:
+        sampling = config.sampling.model_copy(update={"unlabelled": 0})
+        config = config.model_copy(update={"sampling": sampling})
+        return config, plan.because("batch", "1 labelled crop to fit the memory"), *reckon(config, plan, setting)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "fit", smaller)
+        patch.setattr(running.Run, "fit", stop)
+        with pytest.raises(Killed):
+            go_on(place, run)
+    assert "unlabelled: 0" in (run / "config.yaml").read_text()
+    assert go_on(place, run).step == STEPS
+    assert "unlabelled: 0" in (run / "config.yaml").read_text()
 
 
 def test_a_run_whose_patches_were_chunked_to_fit_goes_on_where_there_is_more_memory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from frugalseg.cli import app
+from frugalseg.config import Config
 from frugalseg.data.phantom import write_phantom
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import ConfigError, UserError
@@ -22,6 +24,7 @@ from frugalseg.jobs.card import card
 from frugalseg.jobs.folds import train_folds
 from frugalseg.jobs.initial import read_initial
 from frugalseg.jobs.predict import predict
+from frugalseg.jobs.preflight import settings_fixed
 from frugalseg.jobs.train import TrainResult, train
 from frugalseg.training.loop import Loop
 
@@ -228,11 +231,61 @@ def test_a_run_goes_on_with_the_weights_it_began_with(place: Path, tmp_path: Pat
 def test_labels_and_test_images_seen_before_are_told(place: Path) -> None:
     run(place, "onwards", init=place / "whole")
     assert "which read 2 labels of its own" in card(place / "onwards")
+    run(place, "further", init=place / "onwards")
+    assert "which read 4 labels of its own" in card(place / "further")
     run(place, "saw-tests", pretraining=True, transductive=True)
-    with pytest.raises(UserError, match="has seen the test cases' images"):
+    with pytest.raises(UserError, match="has seen the image of the test case"):
         run(place, "none", init=place / "saw-tests")
     run(place, "told", init=place / "saw-tests", transductive=True)
     assert read_json_object(place / "told" / "run.json")["transductive"] is True
+
+
+def test_a_test_image_is_known_under_any_name(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    facts = read_json_object(tmp_path / "data" / "dataset.json")
+    (image,) = (tmp_path / "data" / "imagesTs").iterdir()
+    shutil.copy(image, tmp_path / "data" / "imagesTr" / "other.nii.gz")
+    image.unlink()
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({**facts, "test": []}))
+    run(tmp_path, "run", pretraining=True)
+    with pytest.raises(UserError, match="has seen the image of the test case"):
+        run(place, "none", init=tmp_path / "run")
+
+
+def test_other_preparation_is_refused(place: Path) -> None:
+    with pytest.raises(UserError, match="was trained with other preprocess settings"):
+        run(place, "none", "preprocess.crop_nonzero=false", init=place / "whole" / "pretrain")
+
+
+def test_strides_are_those_of_the_weights_whatever_this_crop_would_have(place: Path) -> None:
+    run(place, "larger", "crop=[24,24,24]", "network.blocks=[1,2,2,4]", init=place / "whole" / "pretrain")
+    strides = [read_json_object(place / name / "plan.json")["strides"] for name in ("larger", "whole/pretrain")]
+    assert strides[0] == strides[1]
+
+
+def test_own_pre_training_and_init_are_not_mixed_up(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="was begun with a pre-training of its own; leave --init out"):
+        run(place, "whole", init=place / "whole" / "pretrain", resume=True)
+
+
+def test_a_rehearsal_tells_both_parts_and_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(place, "none", dry_run=True)
+    told = capsys.readouterr().err
+    assert "before it: 4 steps of pre-training (cpc)" in told
+    assert told.count("train: needs about") == 2
+    assert not (place / "none").exists()
+
+
+def test_sizes_that_are_set_of_a_pre_training_are_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[set[str]] = []
+
+    def fixed(config: Config, overrides: list[str], from_file: bool) -> set[str]:
+        given.append(settings_fixed(config, overrides, from_file))
+        return given[-1]
+
+    monkeypatch.setattr("frugalseg.jobs.train.settings_fixed", fixed)
+    run(place, "set", "pretrain.crops=1", "pretrain.auxiliary.cpc.chunk=4", pretraining=True)
+    assert given == [{"sampling.labelled", "sampling.unlabelled", "auxiliary.cpc.chunk", "crop"}]
 
 
 def test_an_unfinished_run_is_no_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

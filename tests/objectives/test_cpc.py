@@ -215,39 +215,42 @@ def test_encode_is_the_shared_encoder() -> None:
     assert seen == [(2 * 3 * 7 * 3, 1, 8, 8, 8)]
 
 
-def test_permuted_targets_are_the_same_ones_in_another_order_for_every_crop() -> None:
+def test_the_control_s_candidates_are_the_same_ones_in_another_order_for_every_crop() -> None:
     net, branch = network(SMALL)
     batch = batch_of(4)
     out = outputs_of("cpc", net(batch.image, batch.keys, 1))
     plain = branch.scores(out, batch.keys)
     control = SMALL.model_copy(update={"control": "permuted"}).build(shapes())
     mixed = control.scores(out, batch.keys)
-    count = branch.layout.targets
-    torch.testing.assert_close(mixed[:, :, count:], plain[:, :, count:])  # the same negatives
-    torch.testing.assert_close(
-        mixed[:, :, :count].sort(dim=2).values, plain[:, :, :count].sort(dim=2).values
-    )  # the same candidates
+    torch.testing.assert_close(mixed.sort(dim=2).values, plain.sort(dim=2).values)
     orders = []
     for image in range(4):
-        own, moved = plain[image, :, :count], mixed[image, :, :count]
-        columns = [int((own == moved[:, place, None]).all(dim=0).nonzero()) for place in range(count)]
-        assert sorted(columns) == list(range(count))
+        columns = [
+            int((plain[image] == mixed[image, :, place, None]).all(dim=0).nonzero())
+            for place in range(plain.shape[2])
+        ]
+        assert sorted(columns) == list(range(plain.shape[2]))
         orders.append(tuple(columns))
-    assert len(set(orders)) == 4
-    assert tuple(range(count)) not in orders
-    again = control.scores(out, batch.keys)
-    assert torch.equal(mixed, again)
+    assert len({*orders, tuple(range(plain.shape[2]))}) == 5
+    assert torch.equal(mixed, control.scores(out, batch.keys))
 
 
-def test_permuted_targets_cannot_be_learnt_where_true_ones_can() -> None:
-    """Encodings that tell their place: a predictor that knows the places is always right, or right by chance."""
+def test_the_control_cannot_be_learnt_not_even_that_a_target_is_a_target() -> None:
+    """Encodings that tell their place: a predictor that knows the places is always right, there by chance."""
     branch, control = SMALL.build(shapes()), SMALL.model_copy(update={"control": "permuted"}).build(shapes())
-    places = torch.eye(64)[: branch.layout.patches].T.reshape(1, 64, *branch.layout.grid).repeat(256, 1, 1, 1, 1)
-    out = {"encodings": 50 * places, "prediction": branch.roles(places).targets}
-    batch = batch_of(256)
-    assert float(branch.metrics(out, batch)["accuracy"]) == 1
-    hits = float(control.metrics(out, batch)["accuracy"])
-    assert hits == pytest.approx(1 / branch.layout.targets, abs=0.05)
+    places = torch.eye(64)[: branch.layout.patches].T.reshape(1, 64, *branch.layout.grid).repeat(512, 1, 1, 1, 1)
+    batch = batch_of(512)
+    knows = {"encodings": 50 * places, "prediction": branch.roles(places).targets}
+    found = {name: float(value) for name, value in branch.metrics(knows, batch).items()}
+    assert found["accuracy"] == 1
+    hits = float(control.metrics(knows, batch)["accuracy"])
+    assert hits == pytest.approx(found["chance"], abs=0.01)
+    # One that points at the targets as a whole gains, and nothing in the control.
+    slab = branch.roles(places).targets.flatten(2).sum(dim=2)[:, :, None, None, None]
+    points = {"encodings": 50 * places, "prediction": slab.expand_as(knows["prediction"])}
+    uniform = -torch.log(torch.tensor(found["chance"]))
+    assert float(branch.loss(points, batch)["info_nce"]) < uniform - 0.1
+    assert float(control.loss(points, batch)["info_nce"]) > uniform
 
 
 def test_levels_join_the_means_of_the_deepest_maps() -> None:

@@ -64,7 +64,7 @@ def test_running_mean_is_that_of_a_plain_loop(values: list[float], width: int) -
 def test_plots_are_those_that_there_are_columns_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[list[str]] = []
 
-    def draw(columns: dict[str, object], names: list[str]) -> str:
+    def draw(columns: dict[str, object], names: list[str], width: int) -> str:
         drawn.append(names)
         return f"picture {len(drawn)}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from frugalseg.data.manifest import read_manifest
+from frugalseg.errors import UserError
 from frugalseg.study.design import make_design
 from frugalseg.study.estimate import StepCost, estimate, measure_step
 from tests.study.micro import OVERRIDES, micro_data
@@ -20,7 +21,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pre_training_takes_its_share_of_the_minutes() -> None:
     assert StepCost(0.5, 0).steps_in(1) == 120
     assert StepCost(0.5, 0, before=30).steps_in(1) == 60
-    assert StepCost(0.5, 0, before=90).steps_in(1) == 1
+    with pytest.raises(UserError, match=r"1 minutes are less than a pre-training of 1\.5 minutes takes"):
+        StepCost(0.5, 0, before=90).steps_in(1)
 
 
 def test_hours_and_disk_by_hand(data: Path) -> None:
@@ -30,7 +32,7 @@ def test_hours_and_disk_by_hand(data: Path) -> None:
     found = estimate(design, costs, steps, read_manifest(data), keep=True)
     assert found.cells == 12
     assert found.seconds == {"encdec": 6 * 300, "cpcseg": 6 * 660}
-    each = {name: 2 * 4 * cost.weight_bytes + 2 * 30_000 for name, cost in costs.items()}
+    each = {"encdec": 2 * 4 * 1000 + 2 * 30_000, "cpcseg": 2 * 2 * 4 * 2000 + 2 * 30_000}
     assert found.disk_bytes == 6 * sum(each.values())
     assert estimate(design, costs, steps, read_manifest(data), keep=False).disk_bytes == max(each.values())
     assert "12 runs: 1.6 hours of training one after another" in found.render()

@@ -76,6 +76,18 @@ def prepare(
         pool.shutdown(wait=waits, cancel_futures=True)
 
 
+def key_of_image(case: Case, settings: Preparation) -> str:
+    """Return the key of a prepared image: the hash of its file's content and of what is done to it."""
+    content: dict[str, Any] = {
+        "version": FORMAT_VERSION,
+        "settings": settings.key(),
+        "image": hash_file(case.image) if len(case.images) == 1 else [hash_file(file) for file in case.images],
+    }
+    if case.missing:
+        content["missing"] = list(case.missing)
+    return hash_value(content)
+
+
 def prepare_case(
     manifest: Manifest, case: Case, with_label: bool, root: Path, settings: Preparation
 ) -> tuple[StoredCase, bool]:
@@ -87,14 +99,7 @@ def prepare_case(
             "preprocess.missing_channels=zero to train with zeros for it",
             case.image,
         )
-    content: dict[str, Any] = {
-        "version": FORMAT_VERSION,
-        "settings": settings.key(),
-        "image": hash_file(case.image) if len(case.images) == 1 else [hash_file(file) for file in case.images],
-    }
-    if case.missing:
-        content["missing"] = list(case.missing)
-    image_key = hash_value(content)
+    image_key = key_of_image(case, settings)
     entry = Entry(root, case.name, image_key)
     facts = readable_facts(entry)
     made = facts is None

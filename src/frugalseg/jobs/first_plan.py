@@ -73,6 +73,7 @@ def first_plan(
         config.mirror_axes,
         config.training.device,
         config.training.precision,
+        None if initial is None else initial.plan,
     )
     if initial is not None:
         initial.require_fit(config, plan, manifest)

@@ -16,18 +16,20 @@ import torch
 from torch import Tensor
 
 from frugalseg.config import Config
+from frugalseg.data.choose import choose_kinds
 from frugalseg.data.manifest import Manifest
+from frugalseg.data.prepare import key_of_image
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value, read_json_object
 from frugalseg.formats import describing, require_version
 from frugalseg.jobs.build import from_facts
-from frugalseg.jobs.record import SPLIT
+from frugalseg.jobs.record import RECORD, SPLIT
 from frugalseg.networks import MultiTaskNetwork, NetworkSettings
 from frugalseg.training.plan import Plan
-from frugalseg.training.seal import FORMAT_VERSION, LAST
-from frugalseg.training.state import read_checkpoint
+from frugalseg.training.seal import FORMAT_VERSION, LAST, find_intact
+from frugalseg.training.state import load_weights
 
 TRUNK = ("encoder", "decoder", "head")
 
@@ -45,6 +47,7 @@ class Initial:
     scheme: LabelScheme
     labels_read: int
     transductive: bool
+    keys: frozenset[str]
     weights: Mapping[str, Tensor]
 
     @property
@@ -52,9 +55,10 @@ class Initial:
         """Whether no label was read."""
         return self.config.sampling.labelled == 0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what run.json says of it."""
+    def to_json(self, own: bool) -> dict[str, Any]:
+        """Return what run.json says of it; `own`: it is the recipe's pre-training, in the run's own folder."""
         return {
+            "own": own,
             "run": str(self.run.resolve()),
             "method": self.config.method,
             "step": self.step,
@@ -90,13 +94,41 @@ class Initial:
                 "which reports then tell, or pre-train without them",
                 self.run,
             )
+        if config.preprocess != self.config.preprocess:
+            raise UserError(
+                "was trained with other preprocess settings; leave them as they are there, so that the encoder "
+                "sees images as it knows them, or pre-train with these",
+                self.run,
+            )
+        kinds = [choose_kinds(names, config.preprocess) for names in (self.channels, manifest.channels)]
+        if kinds[0] != kinds[1]:
+            raise UserError(
+                f"was trained on images scaled as {', '.join(kinds[0])} ({', '.join(self.channels)}), these would "
+                f"be as {', '.join(kinds[1])} ({', '.join(manifest.channels)})",
+                self.run,
+            )
         blocks = [each.network.blocks[: len(plan.strides)] for each in (self.config, config)]
-        pairs = {what: (getattr(self.plan, what), getattr(plan, what)) for what in ("width", "strides", "kernels")}
-        for what, (before, now) in {**pairs, "blocks": tuple(blocks)}.items():
+        for what, before, now in (("width", self.plan.width, plan.width), ("blocks", *blocks)):
             if before != now:
                 raise UserError(
                     f"has the {what} {before}, this run {now}: its weights do not fit; leave crop and network "
                     "settings out, or pre-train with the same ones",
+                    self.run,
+                )
+
+    def require_unseen(self, manifest: Manifest) -> None:
+        """Refuse weights that have seen the images of this data set's test cases, whatever these are called.
+
+        Raises:
+            UserError: Names the first one.
+        """
+        if manifest.transductive:
+            return
+        for case in manifest.test:
+            if key_of_image(case, self.preparation[0]) in self.keys:
+                raise UserError(
+                    f"has seen the image of the test case {case.name!r}: add --transductive, which reports then "
+                    "tell, or pre-train without it",
                     self.run,
                 )
 
@@ -115,7 +147,9 @@ class Initial:
                 continue
             if part == "head" and scheme.structures != self.scheme.structures:
                 continue
-            if name in own and own[name].shape == tensor.shape and torch.isfinite(tensor).all():
+            if name in own and own[name].shape == tensor.shape:
+                if not torch.isfinite(tensor).all():
+                    raise DataError(f"holds NaN or infinite numbers in {name!r}; choose another run", self.run)
                 taken[name] = tensor
         lacking = [name for name in own if name.startswith("encoder.") and name not in taken]
         if lacking:
@@ -137,27 +171,31 @@ def read_initial(run: Path) -> Initial:
     """
     if not run.is_dir():
         raise UserError("is not a folder; expected one that `frugalseg pretrain` or `train` made", run)
-    state = read_checkpoint(run / LAST)
-    if state is None:
+    found = find_intact(run / LAST)
+    if found is None:
         raise UserError(f"holds no checkpoint ({LAST}); is it the folder of a run that has ended?", run)
-    if state.step < int(state.facts["steps"]):
+    with describing("a run's state", found.place / "state.json"):
+        step, steps = int(found.facts["step"]), int(found.facts["steps"])
+    if step < steps:
         raise UserError(
-            f"has taken {state.step} of its {state.facts['steps']} steps; end it first, with its own command and "
-            "--resume",
-            run,
+            f"has taken {step} of its {steps} steps; end it first, with its own command and --resume", run
         )
-    where = run / LAST / "model.json"
+    where = found.place / "model.json"
     facts = read_json_object(where)
     require_version(facts, FORMAT_VERSION, where)
     with describing("a model", where):
         config, plan, channels, scheme = from_facts(facts, where)
         transductive = bool(facts["transductive"])
-    split = read_json_object(run / SPLIT)
-    with describing("a split", run / SPLIT):
-        labels = int(split["labels_read"])
-    weights = {**state.model, **(state.average or {})}
-    sha256 = hash_value({"files": state.facts["sha256"], "step": state.step})
-    return Initial(run, state.step, sha256, config, plan, channels, scheme, labels, transductive, weights)
+    split, record = read_json_object(run / SPLIT), read_json_object(run / RECORD)
+    with describing("a run", run):
+        before = record.get("initial") or {"labels_read": 0}
+        labels = int(split["labels_read"]) + int(before["labels_read"])
+        keys = frozenset(map(str, record["data"]["cases"].values()))
+    weights = load_weights(found.place / "state.safetensors")
+    weights = {name: tensor for name, tensor in weights.items() if not name.startswith("optimiser.")}
+    weights |= load_weights(found.place / "model.safetensors")  # the running mean, where one is kept
+    sha256 = hash_value({"files": found.facts["sha256"], "step": step})
+    return Initial(run, step, sha256, config, plan, channels, scheme, labels, transductive, keys, weights)
 
 
 def require_same_start(facts: Mapping[str, Any] | None, config: Config, init: Path | None, out: Path) -> None:
@@ -169,8 +207,11 @@ def require_same_start(facts: Mapping[str, Any] | None, config: Config, init: Pa
     if facts is None:
         return
     began = facts.get("initial")
-    own = config.pretrain is not None and init is None
-    if began is not None and init is None and not own:
+    if began is not None and began["own"]:
+        if init is not None:
+            raise UserError("was begun with a pre-training of its own; leave --init out", out)
+        return
+    if began is not None and init is None:
         raise UserError(f"was begun with --init {began['run']}; repeat its command", out)
     if began is None and init is not None:
         raise UserError("was begun without --init; repeat its command", out)

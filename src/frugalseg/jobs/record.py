@@ -30,6 +30,7 @@ RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
 PRETRAIN = "pretrain"  # folder of the run that a recipe with a pre-training begins with
+TO_FIT = "to fit the memory"  # ends the reason of what was made smaller than asked for
 FREE = ("devices", "nodes", "workers", "checkpoint_seconds")  # settings that no weight depends on beyond rounding
 
 
@@ -146,6 +147,8 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
         raise ConfigError(
             "has settings that this version of frugalseg does not know; was it written by another version?", path
         ) from error
+    if read_plan(folder).reasons.get("batch", "").endswith(TO_FIT):  # made smaller then: it stays so
+        config = config.model_copy(update={"sampling": recorded.sampling})
     before = _that_count(recorded)
     now = _that_count(config)
     for key in now:
@@ -242,7 +245,8 @@ def _that_count(config: Config) -> dict[str, Any]:
     settings = config.model_dump(mode="json")
     for name in FREE:
         del settings["training"][name]
-    for task in settings["auxiliary"].values():
+    before = settings["pretrain"] or {"auxiliary": {}}
+    for task in (*settings["auxiliary"].values(), *before["auxiliary"].values()):
         if "chunk" in task:
             task["chunk"] = None
     return settings

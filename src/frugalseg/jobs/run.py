@@ -22,7 +22,7 @@ from frugalseg.formats import RUN_FORMAT, describing, read_sealed
 from frugalseg.jobs import build as building
 from frugalseg.jobs.initial import Initial
 from frugalseg.jobs.machine import default_workers, peak_memory_bytes
-from frugalseg.jobs.record import RECORD, settings_hash, update_record, write_record
+from frugalseg.jobs.record import PRETRAIN, RECORD, settings_hash, update_record, write_record
 from frugalseg.jobs.recover import still_best, tidy
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
 from frugalseg.jobs.validate import RULE, Best, Validation
@@ -193,7 +193,9 @@ class Run:
         held = self.validation.cases if self.validation is not None else ()
         cases = [*self.cases, *held]
         rule = self.checkpoint_rule
-        initial = None if self.initial is None else self.initial.to_json()
+        initial = None
+        if self.initial is not None:
+            initial = self.initial.to_json(self.initial.run.resolve() == (self.folder / PRETRAIN).resolve())
         write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule, initial)
 
     def fit(self) -> TrainResult:

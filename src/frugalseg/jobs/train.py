@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from frugalseg.config import Config, load_config
 from frugalseg.data.budget import Split, hold_out, make_split, read_names, without_labels
@@ -120,12 +123,15 @@ def train(
         raise UserError("the run began on a GPU, and none can be used here; start a new run, or go on there", out)
     training = config.training
     require_enough(config.sampling, training.devices * training.nodes)
-    given = None if begun else settings_fixed(config, overrides, recipe is not None)
+    # What is set of a pre-training has the names of its part there, and a run's own once it is one.
+    named = [item.replace("pretrain.crops", "sampling.unlabelled").replace("pretrain.", "") for item in overrides]
+    given = None if begun else settings_fixed(config, named if pretraining else overrides, recipe is not None)
     initial = None
     require_same_start(facts, config, init, out)
     if find_intact(out / LAST) is None:
         if init is not None:
             initial = read_initial(init)
+            initial.require_unseen(manifest)
         elif config.pretrain is not None and not dry_run:
             before = pretrained(
                 data, out / PRETRAIN, method, seed, recipe, overrides, store, transductive, held_out,
@@ -245,6 +251,9 @@ def pretrained(
         transductive=transductive, held_out=(*held_out, *split.validation), pretraining=True,
         preparation=chosen(manifest, split.readable, config.preprocess),
     )  # fmt: skip
+    gc.collect()  # what it held of a GPU is free for the training, as if that had been started by itself
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     return result if result.signal is not None else read_initial(out)
 
 
@@ -272,6 +281,9 @@ def rehearse(
         say(f"{what}: {why}")
     if config.pretrain is not None and initial is None:
         say(f"before it: {config.pretrain.steps} steps of pre-training ({', '.join(config.pretrain.auxiliary)})")
+        first, seen = config.of_pretraining(), without_labels(manifest, (*split.held_out, *split.validation))
+        by_name = {case.name: case for case in cases_from_headers(manifest, plan.preparation or Preparation())}
+        fitting(*first_plan(first, manifest, order(list(by_name.values()), seen), seen), manifest, out, None)
     return TrainResult(out, 0, plan.steps, None)
 
 

@@ -76,8 +76,8 @@ class CpcSettings(TaskSettings):
     levels: Annotated[int, Field(ge=1, le=7)] = 1
     """The deepest levels whose maps' means make an encoding; published: the deepest alone."""
     control: Literal["none", "permuted"] = "none"
-    """`permuted`: a negative control, in which every prediction belongs to another target, drawn anew for each
-    crop. It costs the same and has as large a gradient, but there is nothing to learn."""
+    """`permuted`: a negative control, in which a prediction's own encoding is any of the candidates, targets and
+    negatives alike, drawn anew for each crop. It costs the same, and there is nothing that could be learnt."""
     chunk: Annotated[int, Field(ge=1)] | None = None
     """Patches encoded at a time, with recomputation in the backward pass; by default chosen to fit the memory."""
 
@@ -267,8 +267,10 @@ class ContrastivePredictiveCoding(Task):
         negatives = candidates.gather(2, chosen[:, None].expand(-1, candidates.shape[1], -1))
         targets = roles.targets.flatten(2)
         if self.settings.control == "permuted":
-            order = keyed_choice(keys ^ PERMUTED, targets.shape[2], targets.shape[2])
-            targets = targets.gather(2, order[:, None].expand_as(targets))
+            joined = torch.cat([targets, negatives], dim=2)
+            order = keyed_choice(keys ^ PERMUTED, joined.shape[2], joined.shape[2])
+            mixed = joined.gather(2, order[:, None].expand_as(joined))
+            targets, negatives = mixed[:, :, : targets.shape[2]], mixed[:, :, targets.shape[2] :]
         temperature = self.settings.temperature if self.settings.similarity == "cosine" else None
         return info_nce_scores(out["prediction"].flatten(2), targets, negatives, temperature)
 

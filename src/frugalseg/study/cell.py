@@ -114,6 +114,7 @@ def run_cell(task: Task) -> Outcome:
 def _run(task: Task) -> dict[str, Any]:
     from frugalseg.jobs.evaluate import evaluate
     from frugalseg.jobs.predict import RECORD, predict
+    from frugalseg.jobs.record import PRETRAIN
     from frugalseg.jobs.train import train
 
     run, predictions, scores = (task.folder / name for name in ("run", "predictions", "scores"))
@@ -138,12 +139,15 @@ def _run(task: Task) -> dict[str, Any]:
     shutil.copyfile(scores / CASES, task.folder / CASES)
     overall = found.summary.overall["dice"]
     record = read_sealed(run / "run.json", 1)
+    spent = list(record["spent"])
+    if (run / PRETRAIN / "run.json").exists():  # its time and memory are the method's, too
+        spent += read_sealed(run / PRETRAIN / "run.json", 1)["spent"]
     return {
         "cases_sha256": hash_file(task.folder / CASES),
         "dice": None if overall is None else overall.mean,
         "steps": result.steps,
-        "peak_bytes": max((int(spent["peak_bytes"]) for spent in record["spent"]), default=0),
-        "training_seconds": sum(float(spent["seconds"]) for spent in record["spent"]),
+        "peak_bytes": max((int(part["peak_bytes"]) for part in spent), default=0),
+        "training_seconds": sum(float(part["seconds"]) for part in spent),
         "machine": record["machine"],
     }
 

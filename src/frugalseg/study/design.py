@@ -121,7 +121,8 @@ def make_design(
         raise UserError("names no method, e.g. encdec,sscpcseg", "--methods")
     if floor is not None:
         name, recipe = _method(floor)
-        if load_config(recipe).sampling.unlabelled:
+        config = load_config(recipe)
+        if config.sampling.unlabelled or config.pretrain is not None:
             raise UserError(f"{name!r} trains on unlabelled volumes; a floor does without, e.g. encdec", "--floor")
         recipes.setdefault(name, recipe)
         floor = name

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.data.manifest import Manifest
+from frugalseg.errors import UserError
 from frugalseg.jobs.needs_text import size
 from frugalseg.study.design import Design
 
@@ -24,7 +25,17 @@ class StepCost:
     before: float = 0.0
 
     def steps_in(self, minutes: float) -> int:
-        """Return how many steps fit into so many minutes after the pre-training; at least one."""
+        """Return how many steps fit into so many minutes after the pre-training; at least one.
+
+        Raises:
+            UserError: The pre-training alone takes longer.
+        """
+        if self.before >= minutes * 60:
+            raise UserError(
+                f"{minutes:g} minutes are less than a pre-training of {self.before / 60:.1f} minutes takes; give "
+                "more, or fewer pretrain.steps",
+                "--minutes",
+            )
         return max(1, int((minutes * 60 - self.before) / self.seconds))
 
 
@@ -61,7 +72,12 @@ def estimate(
     disk = 0
     for cell in design.cells:
         seconds[cell.method] += costs[cell.method].before + steps[cell.method] * costs[cell.method].seconds
-        own = _CHECKPOINTS * (1 + _ADAM) * costs[cell.method].weight_bytes + len(manifest.test) * _PREDICTION_BYTES
+        # A pre-training's own checkpoints lie beside those of the training.
+        runs = 2 if costs[cell.method].before else 1
+        own = (
+            runs * _CHECKPOINTS * (1 + _ADAM) * costs[cell.method].weight_bytes
+            + len(manifest.test) * _PREDICTION_BYTES
+        )
         disk = disk + own if keep else max(disk, own)  # one run is there at a time, whatever stays of it
     return Estimate(len(design.cells), dict(steps), seconds, disk)
 

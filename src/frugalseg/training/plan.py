@@ -124,8 +124,9 @@ def make_plan(
     mirror_axes: Sequence[str] | None,
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "fp32", "bf16"],
+    like: Plan | None = None,
 ) -> Plan:
-    """Choose what the configuration leaves open.
+    """Choose what the configuration leaves open; strides and kernels are those of `like`, if it is given.
 
     Raises:
         UserError: The crop cannot be divided by the strides, or there is no such device.
@@ -155,9 +156,13 @@ def make_plan(
     else:
         chosen = crop
         reasons["crop"] = "set"
+    if like is not None:
+        strides, kernels = like.strides, like.kernels
     check_crop(chosen, total_stride(strides))
     reasons["strides"] = (
-        f"median spacing {' x '.join(f'{side:.3g}' for side in spacing)} mm: an axis is halved while it keeps "
+        "those of the first weights"
+        if like is not None
+        else f"median spacing {' x '.join(f'{side:.3g}' for side in spacing)} mm: an axis is halved while it keeps "
         f"{SMALLEST_MAP} voxels and its spacing is at most {COARSE:g} times the finest"
     )
     width = network.width or (GPU_WIDTH if on == "cuda" else CPU_WIDTH)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Side = Annotated[int, Field(ge=1, le=1024)]
+"""A side of a crop, patch or block, in voxels."""
 
 
 class Settings(BaseModel):

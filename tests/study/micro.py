@@ -6,7 +6,8 @@ from pathlib import Path
 
 from frugalseg.data.phantom import write_phantom
 from frugalseg.study.design import Design, make_design
-from frugalseg.study.run import Length, StudyResult, study
+from frugalseg.study.length import Length
+from frugalseg.study.run import StudyResult, study
 
 OVERRIDES = (
     "crop=[16,16,16]",

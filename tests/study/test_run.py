@@ -22,7 +22,8 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.study.cell import CASES, CELL
 from frugalseg.study.design import make_design
-from frugalseg.study.run import Length, settle, steps_of, study
+from frugalseg.study.length import Length, steps_of
+from frugalseg.study.run import settle, study
 from tests.study.micro import LENGTH, OVERRIDES, micro_data, micro_design, micro_study
 
 DIFFER = ("command", "sha256")  # the folder stands in the command, and both in the hash

@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
+from frugalseg.cli.options import Data, Describe, LabelMaps
+
 
 def check(
-    data: Annotated[Path, typer.Argument(help="Folder with dataset.json, a CSV of paths, or a folder of images.")],
-    label_maps: Annotated[
-        Path | None, typer.Option("--label-maps", help="Folder of label maps, where DATA is a folder of images.")
-    ] = None,
-    describe: Annotated[
-        Path | None,
-        typer.Option("--describe", help="JSON that says what labels and channels mean (CSV or folders)."),
-    ] = None,
+    data: Data,
+    label_maps: LabelMaps = None,
+    describe: Describe = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     overlays: Annotated[
         Path | None, typer.Option(help="New folder for a picture of every case, and index.html, the worst first.")

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from frugalseg.cli.options import Data, Describe, Devices, LabelMaps, Nodes, Recipe, Resume, RunFolder, Seed, Store
+
 
 def pretrain(
-    data: Annotated[Path, typer.Argument(help="Folder with dataset.json, a CSV of paths, or a folder of images.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")],
-    label_maps: Annotated[
-        Path | None, typer.Option("--label-maps", help="Folder of label maps, where DATA is a folder of images.")
-    ] = None,
-    describe: Annotated[
-        Path | None,
-        typer.Option("--describe", help="JSON that says what labels and channels mean (CSV or folders)."),
-    ] = None,
+    data: Data,
+    out: RunFolder,
+    label_maps: LabelMaps = None,
+    describe: Describe = None,
     method: Annotated[
         str, typer.Option(help="A recipe with a part `pretrain` (see `frugalseg recipes`).")
     ] = "cpc-then-encdec",
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights and samples.")] = 0,
+    seed: Seed = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="Processes on each machine, one a GPU (1 by default).")
-    ] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; see docs/distributed.md.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe file instead of --method.")] = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    recipe: Recipe = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. pretrain.crops=4; repeatable.")
     ] = None,
     transductive: Annotated[
         bool, typer.Option("--transductive", help="Use the test images, too; reports then say so.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
+    resume: Resume = False,
+    store: Store = None,
 ) -> None:
     """Train on all images without a label; `train --init` then begins with the weights."""
     from frugalseg.data.source import DataSource

@@ -14,10 +14,8 @@ from frugalseg.errors import ConfigError
 from frugalseg.inference.settings import InferenceSettings
 from frugalseg.networks.multitask import NetworkSettings
 from frugalseg.objectives import AnyTask, BoundarySettings, SegmentationSettings
-from frugalseg.settings import Settings
+from frugalseg.settings import Settings, Side
 from frugalseg.training.settings import TrainingSettings
-
-Side = Annotated[int, Field(ge=1, le=1024)]
 
 
 class PretrainSettings(Settings):

@@ -18,10 +18,11 @@ from frugalseg.data.manifest import DataSource
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import require_seal, require_version, seal
+from frugalseg.jobs.budget import budget_of
 from frugalseg.jobs.out_of_fold import OutOfFold, score_folds
 from frugalseg.jobs.record import read_plan, settings_hash
 from frugalseg.jobs.show import say
-from frugalseg.jobs.train import budget_of, holds_something, train
+from frugalseg.jobs.train import holds_something, train
 
 FOLDS = "folds.json"
 FORMAT_VERSION = 1

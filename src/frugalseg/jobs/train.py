@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 
 from frugalseg.config import Config, load_config
-from frugalseg.data.budget import Split, hold_out, make_split, read_names, without_labels
-from frugalseg.data.manifest import DataSource, Manifest, read_manifest, require_files, with_test_images
+from frugalseg.data.budget import Split, hold_out, without_labels
+from frugalseg.data.manifest import DataSource, Manifest
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
+from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.first_plan import first_plan, order, preparation_of
 from frugalseg.jobs.fitting import fitting
 from frugalseg.jobs.initial import Initial, read_initial, require_same_start, require_same_weights
@@ -187,38 +188,6 @@ def train(
                 run.record()
         processes.wait()
         return run.fit()
-
-
-def budget_of(
-    data: Path | DataSource,
-    labels: int | None,
-    seed: int,
-    labelled: Path | None,
-    validation: int | str = 0,
-    transductive: bool = False,
-) -> tuple[Manifest, Split]:
-    """Return the data set and whose labels may be read; the arguments are those of `train`.
-
-    Raises:
-        UserError: The budget cannot be had.
-        DataError: A file is missing or the data set is not what it says.
-    """
-    manifest = manifest_of(data, transductive)
-    named = read_names(labelled) if labelled is not None else None
-    if named is not None and labels is not None:
-        raise UserError("give --labels or --labelled, not both", "--labels")
-    return manifest, make_split(manifest, labels, seed, named, validation)
-
-
-def manifest_of(data: Path | DataSource, transductive: bool = False) -> Manifest:
-    """Return the data set, whose files are all there; with the test cases' images among the training ones if asked.
-
-    Raises:
-        DataError: A file is missing or the data set is not what it says.
-    """
-    manifest = read_manifest(data)
-    require_files(manifest)
-    return with_test_images(manifest) if transductive else manifest
 
 
 def pretrained(

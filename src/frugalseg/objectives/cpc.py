@@ -36,8 +36,8 @@ from frugalseg.objectives.base import (
 )
 from frugalseg.objectives.cpc_layout import Layout, choose_layout
 from frugalseg.objectives.cpc_roles import Needed, Roles, assign_roles, draw_negatives
+from frugalseg.settings import Side
 
-Side = Annotated[int, Field(ge=1, le=1024)]
 PERMUTED = 0x2545F491  # other draws than those of the negatives
 
 

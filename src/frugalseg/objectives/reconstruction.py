@@ -26,8 +26,7 @@ from frugalseg.objectives.base import (
     masked_mean,
     require,
 )
-
-Side = Annotated[int, Field(ge=1, le=1024)]
+from frugalseg.settings import Side
 
 
 class ReconstructionSettings(TaskSettings):

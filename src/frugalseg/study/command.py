@@ -9,7 +9,8 @@ from frugalseg.errors import UserError
 from frugalseg.files import read_text
 from frugalseg.jobs.show import say
 from frugalseg.study.design import make_design, parse_seeds
-from frugalseg.study.run import Equal, Length, Mapper, plan, study, study_data
+from frugalseg.study.length import Equal, Length
+from frugalseg.study.run import Mapper, plan, study, study_data
 
 
 def run_study(

@@ -7,11 +7,11 @@ from its checkpoint. What a study was begun with stands in STUDY/study.json and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from frugalseg import __version__
 from frugalseg.config import Config, load_config
@@ -24,30 +24,15 @@ from frugalseg.jobs.evaluate import truth_hash
 from frugalseg.jobs.show import bar, say
 from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.design import Design, require_comparable
-from frugalseg.study.estimate import Estimate, StepCost, estimate, measure_step
+from frugalseg.study.estimate import Estimate, estimate
 from frugalseg.study.invocation import command_line
+from frugalseg.study.length import Length, fitting_steps, length_settings, step_costs, steps_of, steps_of_added
 from frugalseg.study.table import write_cells
 from frugalseg.training.lock import FolderLock
 
 STUDY, STUDY_FORMAT = "study.json", 1
 LOCK = ".lock"
-Equal = Literal["steps", "time"]
 Mapper = Callable[[Sequence[Task], Callable[[Outcome], None]], None]
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long every run trains: `steps`, or what fits into `minutes`, measured once before the first run."""
-
-    steps: int | None = None
-    minutes: float | None = None
-    equal: Equal = "steps"
-
-    @property
-    def options(self) -> list[str]:
-        """The options of the command line that say it."""
-        words = ["--steps", str(self.steps)] if self.steps is not None else ["--minutes", f"{self.minutes:g}"]
-        return [*words, "--equal", "time"] if self.equal == "time" else words
 
 
 @dataclass(frozen=True)
@@ -196,62 +181,6 @@ def study_data(data: Path) -> Manifest:
     return manifest
 
 
-def steps_of(
-    data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None
-) -> dict[str, int]:
-    """Return each method's number of steps: the one asked for, or what fits into the minutes.
-
-    At equal steps the minutes are those of the slowest method; at equal time each method takes what it can.
-
-    Raises:
-        UserError: Neither steps nor minutes were given, or both.
-    """
-    if (length.steps is None) == (length.minutes is None):
-        raise UserError(
-            "give --steps N, or --minutes M (of the slowest method; of each one with --equal time)", "--steps"
-        )
-    if length.steps is not None:
-        if length.equal == "time":
-            raise UserError("--equal time needs --minutes, not --steps", "--equal")
-        return dict.fromkeys(design.recipes, length.steps)
-    assert length.minutes is not None
-    costs = step_costs(data, design, overrides, store)
-    steps = {name: cost.steps_in(length.minutes) for name, cost in costs.items()}
-    return steps if length.equal == "time" else dict.fromkeys(steps, min(steps.values()))
-
-
-def steps_of_added(
-    data: Path,
-    design: Design,
-    added: Sequence[str],
-    steps: Mapping[str, int],
-    length: Length,
-    overrides: Sequence[str],
-    store: Path | None,
-) -> dict[str, int]:
-    """Return the steps of methods that were added to a begun study: the others', or their own at equal time."""
-    if length.equal == "steps":
-        return dict.fromkeys(added, max(steps.values()))
-    costs = step_costs(data, design, overrides, store, added) if added else {}
-    return {name: cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
-
-
-def step_costs(
-    data: Path, design: Design, overrides: Sequence[str], store: Path | None, names: Sequence[str] | None = None
-) -> dict[str, StepCost]:
-    """Return the measured cost of a step of every method, or of those named, at the smallest budget."""
-    first = design.cells[0]
-    found = {}
-    for name, recipe in design.recipes.items():
-        if names is not None and name not in names:
-            continue
-        found[name] = measure_step(
-            data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
-        )
-        say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
-    return found
-
-
 def plan(
     data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None, keep: bool
 ) -> Estimate:
@@ -260,13 +189,7 @@ def plan(
     require_comparable(configs, length.equal)
     manifest = study_data(data)
     costs = step_costs(data, design, overrides, store)
-    if length.steps is not None:
-        steps = dict.fromkeys(costs, length.steps)
-    else:
-        steps = {name: cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
-        if length.equal == "steps":
-            steps = dict.fromkeys(steps, min(steps.values()))
-    return estimate(design, costs, steps, manifest, keep)
+    return estimate(design, costs, fitting_steps(costs, length), manifest, keep)
 
 
 def run_all(tasks: Sequence[Task], mapper: Mapper) -> list[Outcome]:
@@ -294,12 +217,6 @@ def one_after_another(tasks: Sequence[Task], ended: Callable[[Outcome], None]) -
     """Run the tasks in this process."""
     for task in tasks:
         ended(run_cell(task))
-
-
-def length_settings(steps: int) -> tuple[str, ...]:
-    """Return the settings that give a run this many steps, whatever length its recipe has."""
-    free = ("training.epochs=null", "training.schedule_unit=step", "training.minutes=null")
-    return (*free, f"training.steps={steps}")
 
 
 def precision_of(configs: dict[str, Config]) -> str:

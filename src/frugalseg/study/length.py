@@ -1,0 +1,100 @@
+"""How long every run of a study trains: steps that were asked for, or those that fit into minutes, timed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from frugalseg.errors import UserError
+from frugalseg.jobs.show import say
+from frugalseg.study.design import Design
+from frugalseg.study.estimate import StepCost, measure_step
+
+Equal = Literal["steps", "time"]
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long every run trains: `steps`, or what fits into `minutes`, measured once before the first run."""
+
+    steps: int | None = None
+    minutes: float | None = None
+    equal: Equal = "steps"
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the command line that say it."""
+        words = ["--steps", str(self.steps)] if self.steps is not None else ["--minutes", f"{self.minutes:g}"]
+        return [*words, "--equal", "time"] if self.equal == "time" else words
+
+
+def steps_of(
+    data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None
+) -> dict[str, int]:
+    """Return each method's number of steps: the one asked for, or what fits into the minutes.
+
+    At equal steps the minutes are those of the slowest method; at equal time each method takes what it can.
+
+    Raises:
+        UserError: Neither steps nor minutes were given, or both.
+    """
+    if (length.steps is None) == (length.minutes is None):
+        raise UserError(
+            "give --steps N, or --minutes M (of the slowest method; of each one with --equal time)", "--steps"
+        )
+    if length.steps is not None:
+        if length.equal == "time":
+            raise UserError("--equal time needs --minutes, not --steps", "--equal")
+        return dict.fromkeys(design.recipes, length.steps)
+    return fitting_steps(step_costs(data, design, overrides, store), length)
+
+
+def fitting_steps(costs: Mapping[str, StepCost], length: Length) -> dict[str, int]:
+    """Return each method's number of steps, given what a step costs: all those of the slowest, or each its own.
+
+    Raises:
+        UserError: A pre-training alone takes longer than the minutes.
+    """
+    if length.steps is not None:
+        return dict.fromkeys(costs, length.steps)
+    steps = {name: cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
+    return steps if length.equal == "time" else dict.fromkeys(steps, min(steps.values()))
+
+
+def steps_of_added(
+    data: Path,
+    design: Design,
+    added: Sequence[str],
+    steps: Mapping[str, int],
+    length: Length,
+    overrides: Sequence[str],
+    store: Path | None,
+) -> dict[str, int]:
+    """Return the steps of methods that were added to a begun study: the others', or their own at equal time."""
+    if length.equal == "steps":
+        return dict.fromkeys(added, max(steps.values()))
+    return fitting_steps(step_costs(data, design, overrides, store, added), length) if added else {}
+
+
+def step_costs(
+    data: Path, design: Design, overrides: Sequence[str], store: Path | None, names: Sequence[str] | None = None
+) -> dict[str, StepCost]:
+    """Return the measured cost of a step of every method, or of those named, at the smallest budget."""
+    first = design.cells[0]
+    found = {}
+    for name, recipe in design.recipes.items():
+        if names is not None and name not in names:
+            continue
+        found[name] = measure_step(
+            data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
+        )
+        say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
+    return found
+
+
+def length_settings(steps: int) -> tuple[str, ...]:
+    """Return the settings that give a run this many steps, whatever length its recipe has."""
+    free = ("training.epochs=null", "training.schedule_unit=step", "training.minutes=null")
+    return (*free, f"training.steps={steps}")

@@ -40,29 +40,35 @@ def study(
 ) -> None:
     """Compare methods over label budgets and label sets, with intervals, figures and a page."""
     from frugalseg.errors import UserError
+    from frugalseg.jobs.show import say
+    from frugalseg.study.cell import Interrupted
     from frugalseg.study.command import run_study
 
     if equal not in ("steps", "time"):
         raise UserError(f"{equal!r} is neither 'steps' nor 'time'", "--equal")
     if minutes is not None and not 0 < minutes < 1e6:
         raise UserError(f"{minutes:g} minutes are no length of training", "--minutes")
-    failed = run_study(
-        data,
-        out,
-        methods.split(","),
-        labels.split(","),
-        label_seeds,
-        steps,
-        minutes,
-        "time" if equal == "time" else "steps",
-        primary or [],
-        None if floor == "none" else floor,
-        ceiling,
-        settings or [],
-        keep,
-        plan,
-        ray,
-        store,
-    )
+    try:
+        failed = run_study(
+            data,
+            out,
+            methods.split(","),
+            labels.split(","),
+            label_seeds,
+            steps,
+            minutes,
+            "time" if equal == "time" else "steps",
+            primary or [],
+            None if floor == "none" else floor,
+            ceiling,
+            settings or [],
+            keep,
+            plan,
+            ray,
+            store,
+        )
+    except Interrupted as stop:
+        say(f"stopped by signal {stop.number}; the same command goes on")
+        raise typer.Exit(128 + stop.number) from None
     if failed:
         raise typer.Exit(1)

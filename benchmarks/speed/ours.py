@@ -13,6 +13,7 @@ from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import Batch
 from frugalseg.training.allocator import keep_freed_memory
 from frugalseg.training.launch import make_fabric
+from frugalseg.training.loader import to_device
 from frugalseg.training.loop import Loop
 from frugalseg.training.plan import Plan
 
@@ -51,4 +52,4 @@ def loop_and_batch(
     keys = torch.arange(samples)
     image = torch.randn(samples, channels, *sides)
     batch = Batch(image, target, ones, keys, cases, samples if labelled is None else labelled, extra, ones)
-    return loop, batch
+    return loop, to_device(batch, loop.fabric.device)

@@ -52,15 +52,16 @@ def segresnet(
     )  # fmt: skip
     if channels_last:
         network.to(memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-5)
     loss_of = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
-    image = torch.randn(samples, channels, *crop)
-    target = torch.randint(0, 3, (samples, 1, *crop))
-    network.train()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device).train()
+    image = torch.randn(samples, channels, *crop).to(device)
+    target = torch.randint(0, 3, (samples, 1, *crop)).to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-5)
 
     def run() -> dict[str, Any]:
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             logits = network(image)
         loss = loss_of(logits.float(), target)
         loss.backward()

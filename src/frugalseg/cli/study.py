@@ -33,6 +33,9 @@ def study(
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep runs and predictions, not only their scores.")] = True,
     plan: Annotated[bool, typer.Option("--plan", help="Print runs, time and disk, and run nothing.")] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, max=1024, help="Runs at a time, each in a process of its own, on this machine.")
+    ] = 1,
     ray: Annotated[
         str | None, typer.Option(help="Run on Ray: 'auto' for this machine's cores, or a cluster's address.")
     ] = None,
@@ -64,6 +67,7 @@ def study(
             settings or [],
             keep,
             plan,
+            processes,
             ray,
             store,
         )

@@ -28,6 +28,7 @@ def run_study(
     settings: Sequence[str],
     keep: bool,
     only_plan: bool,
+    processes: int,
     ray: str | None,
     store: Path | None,
 ) -> int:
@@ -48,6 +49,12 @@ def run_study(
     if out is None:
         raise UserError("is needed: the folder of the study", "--out")
     mapper: Mapper | None = None
+    if ray is not None and processes > 1:
+        raise UserError("and --ray are two ways to run cells side by side; choose one", "--processes")
+    if processes > 1:
+        from frugalseg.study.side_by_side import side_by_side
+
+        mapper = side_by_side(processes)
     if ray is not None:
         from frugalseg.study.on_ray import on_ray
 

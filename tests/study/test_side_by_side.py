@@ -1,0 +1,109 @@
+"""The same study in two processes, one of them killed in the middle: the same table; a stop saves both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from frugalseg.study.cell import Outcome, Task
+from frugalseg.study.side_by_side import RETRIES, side_by_side
+from tests.study.micro import micro_data, micro_study
+
+DRIVER = """
+import sys
+from pathlib import Path
+from frugalseg.study.side_by_side import side_by_side
+from frugalseg.study.run import study
+from tests.study.micro import LENGTH, OVERRIDES, micro_design
+
+if __name__ == "__main__":
+    data, out, store = map(Path, sys.argv[1:])
+    print(study(data, out, micro_design(), LENGTH, OVERRIDES, store, mapper=side_by_side(2)))
+"""
+
+
+def start(tmp_path: Path, data: Path, out: Path) -> subprocess.Popen[str]:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, script, data, out, tmp_path / "store"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+
+
+def trainers(out: Path, driver: subprocess.Popen[str]) -> set[int]:
+    """Return the processes that are at a cell now."""
+    found = set()
+    for lock in out.glob("cells/*/run/.lock"):
+        try:
+            number = int(lock.read_text().split('"process":')[1].split(",")[0])
+        except (OSError, IndexError, ValueError):
+            continue
+        if number != driver.pid and not (lock.parent.parent / "cell.json").exists():
+            found.add(number)
+    return found
+
+
+def wait_for_trainers(out: Path, driver: subprocess.Popen[str]) -> set[int]:
+    begun = time.monotonic()
+    while time.monotonic() - begun < 100 and driver.poll() is None:
+        if found := trainers(out, driver):
+            return found
+        time.sleep(0.005)
+    raise AssertionError("no cell was begun")
+
+
+def test_two_processes_one_killed_give_the_table_of_one_process(tmp_path: Path) -> None:
+    data = micro_data(tmp_path / "data")
+    micro_study(data, tmp_path / "alone", tmp_path / "store")
+    out = tmp_path / "beside"
+    process = start(tmp_path, data, out)
+    os.kill(wait_for_trainers(out, process).pop(), signal.SIGKILL)
+    told, _ = process.communicate(timeout=300)
+    assert "done=9, failed=()" in told
+    assert (out / "cells.csv").read_bytes() == (tmp_path / "alone" / "cells.csv").read_bytes()
+
+
+def test_a_signal_is_passed_on_and_the_study_goes_on_later(tmp_path: Path) -> None:
+    data = micro_data(tmp_path / "data")
+    micro_study(data, tmp_path / "alone", tmp_path / "store")
+    out = tmp_path / "beside"
+    process = start(tmp_path, data, out)
+    found = wait_for_trainers(out, process)
+    process.terminate()
+    process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert not any(Path(f"/proc/{number}").exists() for number in found)
+    process = start(tmp_path, data, out)
+    told, _ = process.communicate(timeout=300)
+    assert "done=9, failed=()" in told
+    assert (out / "cells.csv").read_bytes() == (tmp_path / "alone" / "cells.csv").read_bytes()
+
+
+def dies_of_the_first(pipe: Connection) -> None:
+    """Stand in for what runs cells."""
+    while True:
+        task = pipe.recv()
+        if task.seed == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        pipe.send(Outcome(task.folder, None, 0.0, 0.5, True))
+
+
+def test_a_cell_whose_process_dies_every_time_fails_alone(tmp_path: Path) -> None:
+    tasks = [
+        Task(tmp_path / name, "key", tmp_path, None, "encdec", 1, seed, (), False)
+        for seed, name in enumerate(("zero", "one", "two"))
+    ]
+    done: list[Outcome] = []
+    side_by_side(1, dies_of_the_first)(tasks, done.append)
+    assert [outcome.folder.name for outcome in done] == ["zero", "one", "two"]
+    assert [outcome.dice for outcome in done] == [0.5, None, 0.5]
+    assert f"its process died {RETRIES + 1} times (the last time with exit status -9)" in (done[1].error or "")

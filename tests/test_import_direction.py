@@ -20,10 +20,12 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": GROUND,
     "objectives": GROUND | {"networks"},
     "inference": GROUND | {"data", "networks"},
-    "training": GROUND | {"data", "networks", "objectives"},
-    "config": GROUND | {"data", "networks", "objectives", "training", "inference"},
+    "semisup": GROUND | {"networks", "objectives"},
+    "training": GROUND | {"data", "networks", "objectives", "semisup"},
+    "config": GROUND | {"data", "networks", "objectives", "semisup", "training", "inference"},
     "report": GROUND | {"data", "evaluation"},
-    "jobs": GROUND | {"data", "networks", "objectives", "inference", "training", "config", "evaluation", "report"},
+    "jobs": GROUND
+    | {"data", "networks", "objectives", "semisup", "inference", "training", "config", "evaluation", "report"},
     "study": GROUND | {"data", "config", "training", "evaluation", "jobs", "report"},
     "cli": GROUND | {"data", "config", "evaluation", "jobs", "report", "study"},
 }

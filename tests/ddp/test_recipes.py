@@ -12,6 +12,7 @@ from frugalseg.config.load import recipe_names
 from tests.ddp.pool import Pool
 from tests.ddp.work import SCENARIOS, Places, Steps, difference, largest, take_steps
 
+METHODS = [name for name in recipe_names() if "-" not in name]  # others: same parts, or below
 ROUNDING = 1e-5  # of the largest element; wrong denominators are off by tenths
 
 
@@ -49,11 +50,18 @@ def compare(pool: Pool, places: Places, method: str, overrides: Sequence[str]) -
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("method", [name for name in recipe_names() if "-" not in name])  # others: same parts
+@pytest.mark.parametrize("method", METHODS)
 def test_two_processes_take_the_steps_of_one(pool: Pool, places: Places, method: str, scenario: str) -> None:
     found = compare(pool, places, method, SCENARIOS[scenario])
     assert bool(found.average) == ("running mean" in scenario)
     assert all(math.isfinite(value) for value in found.values[0].values())
+
+
+@pytest.mark.parametrize("scenario", list(SCENARIOS)[:2])
+def test_two_processes_have_the_teacher_of_one(pool: Pool, places: Places, scenario: str) -> None:
+    """Copy-paste mixes crops of the same process, so that its mixtures depend on the number of processes."""
+    found = compare(pool, places, "mean-teacher", SCENARIOS[scenario])
+    assert all(values["consistency.share"] > 0 for values in found.values)
 
 
 def test_negatives_come_from_the_images_of_both_processes(pool: Pool, places: Places) -> None:

@@ -14,6 +14,7 @@ from frugalseg.errors import ConfigError
 from frugalseg.inference.settings import InferenceSettings
 from frugalseg.networks.multitask import NetworkSettings
 from frugalseg.objectives import AnyTask, BoundarySettings, SegmentationSettings
+from frugalseg.semisup import AnySemisup
 from frugalseg.settings import Settings, Side
 from frugalseg.training.settings import TrainingSettings
 
@@ -65,6 +66,8 @@ class Config(Settings):
     segmentation: SegmentationSettings = SegmentationSettings()
     auxiliary: dict[str, AnyTask] = Field(default_factory=dict)
     """Auxiliary tasks by name; the name is used in logs."""
+    semisup: AnySemisup | None = None
+    """How unlabelled crops are used through the segmentation itself; None for not at all."""
     pretrain: PretrainSettings | None = None
     """What is trained first; None for nothing."""
     training: TrainingSettings = TrainingSettings()
@@ -83,6 +86,21 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_teacher_and_its_class(self) -> Self:
+        if self.semisup is None:
+            return self
+        if self.training.average is None:
+            raise ValueError(
+                "semisup needs a teacher, which is the running mean of the weights; set training.average, e.g. 0.99"
+            )
+        if self.sampling.unlabelled == 0 or self.sampling.labelled == 0 or self.sampling.mix == "published":
+            raise ValueError(
+                "semisup needs labelled and unlabelled crops in every step: sampling.labelled and "
+                "sampling.unlabelled of 1 or more, and sampling.mix=fixed"
+            )
+        return self
+
     def of_pretraining(self) -> Config:
         """Return the configuration of the pre-training that this one begins with.
 
@@ -98,7 +116,7 @@ class Config(Settings):
             )
         content = self.model_dump(mode="json")
         content["sampling"] |= {"labelled": 0, "unlabelled": before.crops, "mix": "fixed"}
-        content["auxiliary"] = content["pretrain"]["auxiliary"]
+        content["auxiliary"], content["semisup"] = content["pretrain"]["auxiliary"], None
         content["training"] |= {"steps": before.steps, "minutes": None, "epochs": None, "schedule_unit": "step"}
         if before.learning_rate is not None:
             content["training"]["learning_rate"] = before.learning_rate

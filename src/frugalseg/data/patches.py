@@ -47,7 +47,8 @@ class Sample:
     `weight` is (1, x, y, z), or (R, x, y, z) in a run with regions that were not annotated in every case. In one
     with exclusive classes of that kind `annotated` (K,) has a 0 for each class that the label does not show.
     `inside` (1, x, y, z) is 1 on the volume's own voxels, 0 where the crop reaches beyond it, labelled or not.
-    `key` seeds whatever the network draws for this sample (dropout, negatives, noise).
+    `key` seeds whatever the network draws for this sample (dropout, negatives, noise). `weak` is the image
+    before its intensities were changed; unlabelled samples have it where it was asked for.
     """
 
     image: NDArray[np.float32]
@@ -58,6 +59,7 @@ class Sample:
     case: int
     extra: dict[str, NDArray[Any]]
     annotated: NDArray[np.uint8] | None = None
+    weak: NDArray[np.float32] | None = None
 
 
 class Samples:
@@ -74,6 +76,7 @@ class Samples:
         mirror_axes: Axes along which crops may be flipped.
         seed: The run's seed.
         targets: What makes further targets from (label, spacing in mm), by the name of the task.
+        weak: Whether unlabelled samples keep their image as it was before its intensities were changed.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Samples:
         mirror_axes: tuple[int, ...],
         seed: int,
         targets: Mapping[str, Target] | None = None,
+        weak: bool = False,
     ) -> None:
         if sampling.unlabelled and sampling.mix == "fixed" and labelled == len(cases):
             raise UserError("there is no unlabelled volume; set sampling.unlabelled=0", "sampling.unlabelled")
@@ -100,6 +104,7 @@ class Samples:
         self.mirror_axes = mirror_axes
         self.seed = seed
         self.targets = dict(targets or {})
+        self.weak = weak
         self._arrays = ArrayCache()
         self._points: dict[int, NDArray[np.int32]] = {}
         # The run's, not the sample's: all samples have arrays of the same kind and shape.
@@ -149,8 +154,13 @@ class Samples:
         if drawn.matrix is not None:
             image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
             image = np.where(inside, image + background, background)
+        unknown = _unknown(len(image), case.missing, drawn.dropped)
+        weak = None
+        if self.weak and not labelled:
+            weak = np.ascontiguousarray(augment.flip(image.copy(), drawn.flips), np.float32)
+            weak[unknown] = 0
         image = augment.flip(augment.intensities(image, drawn), drawn.flips)
-        image[_unknown(len(image), case.missing, drawn.dropped)] = 0
+        image[unknown] = 0
         inside = augment.flip(inside, drawn.flips)
         if label is None:
             label = np.full((self.groups, *self.crop), IGNORED, np.uint8)
@@ -163,7 +173,8 @@ class Samples:
         }
         annotated = self._annotated(index)
         own = inside.astype(np.uint8)
-        return Sample(np.ascontiguousarray(image, np.float32), label, weight, own, key, index, extra, annotated)
+        image = np.ascontiguousarray(image, np.float32)
+        return Sample(image, label, weight, own, key, index, extra, annotated, weak)
 
     def _split(
         self, label: NDArray[np.uint8], inside: NDArray[np.bool_], index: int

@@ -12,6 +12,8 @@ from frugalseg.config.schema import Config
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.networks import MultiTaskNetwork, build_network
 from frugalseg.objectives import CpcSettings, SegmentationLoss, Shapes, Task
+from frugalseg.objectives.consistency import ConsistencyLoss
+from frugalseg.semisup import Teacher
 from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import Fabric
 from frugalseg.training.loop import Loop
@@ -65,12 +67,17 @@ def make_loop(
     training = config.training
     wrapped, optimiser = fabric.setup(network, make_optimiser(training, network), move_to_device=move)
     weights = {name: task.weight for name, task in config.auxiliary.items()}
+    groups, classes, ways = scheme.groups, scheme.classes, config.semisup
+    average = average_of(config, network)
     return Loop(
         fabric=fabric,
         network=wrapped,
         encoder=network.encoder,
         objectives=Objectives(
-            SegmentationLoss(config.segmentation, scheme.groups, scheme.classes), tasks_of(network), weights
+            SegmentationLoss(config.segmentation, groups, classes),
+            tasks_of(network),
+            weights,
+            None if ways is None else ConsistencyLoss(config.segmentation, groups, classes),
         ),
         optimiser=optimiser,
         settings=training,
@@ -79,8 +86,23 @@ def make_loop(
         case_names=(),
         log=None,
         save=lambda step: None,
-        average=average_of(config, network),
+        average=average,
+        semisup=None if ways is None else ways.build(groups, classes),
+        teacher=teacher_of(config, network, average),
     )
+
+
+def begin_again(config: Config, network: MultiTaskNetwork, loop: Loop) -> None:
+    """Let running mean and teacher begin with the weights that the network has now."""
+    loop.average = average_of(config, network)
+    loop.teacher = teacher_of(config, network, loop.average)
+
+
+def teacher_of(config: Config, network: MultiTaskNetwork, average: WeightAverage | None) -> Teacher | None:
+    """Return the teacher, whose weights are the running mean's; None where nobody asks one."""
+    if config.semisup is None or average is None:
+        return None
+    return Teacher(network, average.weights)
 
 
 def average_of(config: Config, network: MultiTaskNetwork) -> WeightAverage | None:

@@ -139,6 +139,8 @@ def _simulate(
             task.assume_most()
         without = tally.live
         batch = _batch(building.tasks_of(network), plan, channels, scheme, samples, labelled)
+        if loop.semisup is not None:
+            batch = replace(batch, weak=torch.empty(samples - labelled, channels, *plan.crop))
         given = tally.live - without
         before: list[int] = []
         hook = register_optimizer_step_pre_hook(lambda *_: before.append(tally.peak))

@@ -114,6 +114,7 @@ class Run:
             self.plan.mirror_axes,
             self.config.training.seed,
             {name: task.target for name, task in building.tasks_of(network).items()},
+            self.config.semisup is not None and self.config.semisup.needs_weak_view,
         )
 
     @property
@@ -217,8 +218,7 @@ class Run:
             self.go_on(network, loop, checkpoint)
         elif self.initial is not None:
             say(self.initial.give(network, self.manifest.scheme))
-            if loop.average is not None:
-                loop.average = building.average_of(self.config, network)
+            building.begin_again(self.config, network, loop)
         if self.is_finished(loop, first):
             say(f"{self.folder}: finished ({first} steps)")
             if self.processes.first and not self.is_closed(first):

@@ -26,6 +26,23 @@ Named = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Pseudo:
+    """What samples without a label are to be segmented like; see `frugalseg.semisup`.
+
+    Attributes:
+        truth: (B, R, K, x, y, z) probabilities.
+        weight: (B, R, x, y, z); 0 where nothing is to be learnt, as in all of a labelled sample.
+        factor: Of the loss on it.
+        labelled: How many of the first samples the supervised loss looks at.
+    """
+
+    truth: Tensor
+    weight: Tensor
+    factor: float
+    labelled: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """A step's samples on the device, labelled ones first.
 
@@ -45,6 +62,9 @@ class Batch:
             above it. None: the crops reach beyond nothing.
         annotated: (B, K), 0 for each exclusive class that the sample's label does not show, else 1, as for the
             background (`objectives.marginal`); None in a run where every label shows every class, and for regions.
+        weak: (U, C, x, y, z), the last U samples' images before their intensities were changed; None where nobody
+            asked for them.
+        pseudo: What samples without a label are to be segmented like; None where there is no such thing.
     """
 
     image: Tensor
@@ -56,6 +76,8 @@ class Batch:
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     inside: Tensor | None = None
     annotated: Tensor | None = None
+    weak: Tensor | None = None
+    pseudo: Pseudo | None = None
 
     @property
     def image_weight(self) -> Tensor:

@@ -56,6 +56,9 @@ class Collate:
             for name in samples[0].extra
         }
         annotated = [sample.annotated for sample in samples if sample.annotated is not None]  # all samples, or none
+        weak = [
+            sample.weak for sample in samples if sample.weak is not None
+        ]  # of unlabelled ones, which stand last
         return Batch(
             image=torch.from_numpy(np.stack([sample.image for sample in samples])),
             target=torch.from_numpy(np.stack([sample.target for sample in samples])),
@@ -66,6 +69,7 @@ class Collate:
             extra=extra,
             inside=torch.from_numpy(np.stack([sample.inside for sample in samples])),
             annotated=torch.from_numpy(np.stack(annotated)) if annotated else None,
+            weak=torch.from_numpy(np.stack(weak)) if weak else None,
         )
 
 
@@ -168,4 +172,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         extra={name: move(tensor) for name, tensor in batch.extra.items()},
         inside=None if batch.inside is None else move(batch.inside),
         annotated=None if batch.annotated is None else move(batch.annotated),
+        weak=None if batch.weak is None else move(batch.weak),
     )

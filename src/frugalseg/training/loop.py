@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from frugalseg.errors import TrainingError
 from frugalseg.objectives import Batch
 from frugalseg.objectives.across import Share, all_rows, sharing
+from frugalseg.objectives.consistency import CONSISTENCY
 from frugalseg.objectives.segmentation import hard_dice
+from frugalseg.semisup import Semisup, Teacher
 from frugalseg.training.average import WeightAverage
 from frugalseg.training.gradients import average, average_gradients
 from frugalseg.training.log import Log
@@ -35,7 +37,7 @@ from frugalseg.training.memory import OutOfMemory, noticing_memory
 from frugalseg.training.optimiser import flat_gradient, learning_rate, set_learning_rate
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest
-from frugalseg.training.total import SEGMENTATION, Objectives
+from frugalseg.training.total import SEGMENTATION, Objectives, labelled_logits
 
 RATIO_EVERY = 10  # steps between two gradient ratios where measuring one costs a backward pass
 
@@ -68,6 +70,8 @@ class Loop:
     log: Log | None
     save: Callable[[int], None]
     average: WeightAverage | None = None
+    semisup: Semisup | None = None
+    teacher: Teacher | None = None
     validate: Callable[[int], bool] | None = None
     looked: int = 0
     progress: Progress | None = None
@@ -190,7 +194,9 @@ class Loop:
         The device is waited for once: all numbers are fetched together, after all that makes them was begun.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        measure = bool(self.objectives.tasks) and (self.objectives.separable or step % RATIO_EVERY == 0)
+        measure = self.objectives.several and (self.objectives.separable or step % RATIO_EVERY == 0)
+        if self.semisup is not None:
+            batch = self._taught(step, batch)
         with ExitStack() as stack:
             if measure and self.share.world > 1:
                 # The wrapper expects one backward pass for each forward pass; these gradients are averaged below.
@@ -212,10 +218,18 @@ class Loop:
         self._require_finite(step, batch, {name: values[name] for name in must_be_finite})
         return values
 
+    def _taught(self, step: int, batch: Batch) -> Batch:
+        """Return the batch with what the teacher says of it, in the precision of the student's forward pass."""
+        assert self.semisup is not None
+        assert self.teacher is not None
+        with self.fabric.autocast():
+            return self.semisup.prepare(batch, self.teacher, step, self.steps)
+
     def _measures(self, out: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Return the Dice of every structure on the crops, and what the tasks measure."""
         segmentation = self.objectives.segmentation
-        scores = hard_dice(out["logits"], batch, segmentation.groups, segmentation.classes)
+        logits = labelled_logits(out, batch)
+        scores = hard_dice(logits, batch, segmentation.groups, segmentation.classes)
         measures = {f"dice.{name}": score for name, score in zip(self.structures, scores, strict=True)}
         return measures | dict(self.objectives.metrics(out, batch))
 
@@ -262,6 +276,9 @@ class Loop:
         names = ["learning_rate", "gradient_norm"]
         names += [f"{SEGMENTATION}.{name}" for name in self.objectives.segmentation.weights]
         names += [f"dice.{name}" for name in self.structures]
+        if self.objectives.consistency is not None:
+            names += [f"{CONSISTENCY}.{name}" for name in (*self.objectives.consistency.weights, "share")]
+            names.append(f"{CONSISTENCY}.gradient_ratio")
         for name, task in self.objectives.tasks.items():
             names += [f"{name}.{key}" for key in (*task.loss_names, *task.metric_names)]
             names.append(f"{name}.gradient_ratio")

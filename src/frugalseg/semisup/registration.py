@@ -1,0 +1,125 @@
+"""Deformable registration of one image onto another: an affine start where it helps, then demons.
+
+SimpleITK does the work: symmetric-forces demons (Vercauteren et al. 2009) on a coarse and on the full grid, the
+field smoothed after each iteration. Images must have like intensities (z-scores) and show like anatomy, roughly
+aligned. Several channels are registered by their mean. One thread, so that a pair has the same field everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch.nn import functional
+
+from frugalseg.settings import Settings
+
+Spacing = tuple[float, float, float]
+Floats = NDArray[np.float32]
+
+
+class RegistrationSettings(Settings):
+    """How images are registered."""
+
+    start: Literal["centre", "affine"] = "centre"
+    """`centre`: the images' centres are laid onto each other; `affine`: then also turned, scaled and sheared to the
+    largest correlation."""
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Of the demons on each of the two grids."""
+    smoothing: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Standard deviation, in voxels, by which the field is smoothed after each iteration."""
+
+
+def register(moving: Floats, fixed: Floats, spacing: Spacing, settings: RegistrationSettings) -> Floats:
+    """Return the displacement (3, x, y, z) in mm that takes each voxel of `fixed` to its place in `moving`.
+
+    Both grids begin at the same corner. With d the displacement, voxel v of the fixed image shows what the moving
+    one has at v * spacing + d(v).
+
+    Args:
+        moving: (C, x, y, z).
+        fixed: (C, x, y, z), of its own sides.
+        spacing: Of both, in mm.
+        settings: How.
+    """
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        still, moved = _image(sitk, fixed.mean(axis=0), spacing), _image(sitk, moving.mean(axis=0), spacing)
+        first = _first(sitk, still, moved, settings)
+        nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(moving.min()))
+        field = _demons(sitk, still, nearer, settings)
+        whole = sitk.CompositeTransform([first, sitk.DisplacementFieldTransform(field)])
+        told = sitk.TransformToDisplacementField(
+            whole, sitk.sitkVectorFloat32, still.GetSize(), still.GetOrigin(), still.GetSpacing()
+        )
+        return np.ascontiguousarray(sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0))
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def warp(volume: Floats, displacement: Floats, spacing: Spacing) -> Floats:
+    """Return what a volume (C, x, y, z) shows at the displaced voxels, linearly; beyond its edge, its edge.
+
+    Args:
+        volume: On the moving image's grid.
+        displacement: (3, x, y, z) in mm, as `register` returns it.
+        spacing: Of both grids, in mm.
+    """
+    sides = displacement.shape[1:]
+    voxels = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in sides), indexing="ij"))
+    places = voxels + displacement / np.array(spacing, np.float32)[:, None, None, None]
+    # From voxel centres to grid_sample's [-1, 1], which runs from edge to edge; it wants (z, y, x).
+    sizes = np.array(volume.shape[1:], np.float32)[:, None, None, None]
+    grid = torch.from_numpy(((2 * places + 1) / sizes - 1).transpose(1, 2, 3, 0)[..., ::-1].copy())[None]
+    source = torch.from_numpy(np.ascontiguousarray(volume, np.float32))[None]
+    found = functional.grid_sample(source, grid, "bilinear", "border", align_corners=False)
+    return np.asarray(found[0].numpy())
+
+
+def _image(sitk: Any, array: Floats, spacing: Spacing) -> Any:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0), np.float32))
+    image.SetSpacing(spacing)
+    return image
+
+
+def _first(sitk: Any, fixed: Any, moving: Any, settings: RegistrationSettings) -> Any:
+    """Return the transform that the demons begin with."""
+    centred = sitk.CenteredTransformInitializer(
+        fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.GEOMETRY
+    )
+    if settings.start == "centre":
+        return centred
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsCorrelation()
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-2, 40, relaxationFactor=0.5)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([2])
+    method.SetSmoothingSigmasPerLevel([1])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
+    method.SetInitialTransform(centred, inPlace=False)
+    return method.Execute(fixed, moving)
+
+
+def _demons(sitk: Any, fixed: Any, moving: Any, settings: RegistrationSettings) -> Any:
+    """Return the displacement field in mm, on the fixed image's grid."""
+    method = sitk.FastSymmetricForcesDemonsRegistrationFilter()
+    method.SetNumberOfIterations(settings.iterations)
+    method.SetSmoothDisplacementField(True)
+    method.SetStandardDeviations(settings.smoothing)
+    halves = [2 if size >= 8 else 1 for size in fixed.GetSize()]
+    small = [sitk.Shrink(_smoothed(sitk, image), halves) for image in (fixed, moving)]
+    field = method.Execute(*small)
+    field = sitk.Resample(field, fixed, sitk.Transform(), sitk.sitkLinear, 0.0, field.GetPixelID())
+    return sitk.Cast(method.Execute(fixed, moving, field), sitk.sitkVectorFloat64)
+
+
+def _smoothed(sitk: Any, image: Any) -> Any:
+    """Return an image smoothed by a voxel along each axis, before every second one is left out."""
+    return sitk.DiscreteGaussian(image, [float(step) ** 2 for step in image.GetSpacing()])

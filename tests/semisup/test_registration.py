@@ -1,0 +1,64 @@
+"""Registration finds a known deformation, is the same twice, and the fields mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from frugalseg.semisup.registration import RegistrationSettings, Spacing, register, warp
+
+SPACING: Spacing = (1.0, 1.5, 2.0)
+SIDES = (28, 24, 20)
+
+
+def blobs(sides: tuple[int, int, int], seed: int = 0) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).standard_normal(sides)
+    image = ndimage.gaussian_filter(noise, 2.5)
+    return np.asarray((image - image.mean()) / image.std(), np.float32)[None]
+
+
+def test_warp_by_whole_voxels_and_by_half_of_one() -> None:
+    image = blobs(SIDES)
+    shift = np.zeros((3, *SIDES), np.float32)
+    shift[1] = 2 * SPACING[1]
+    moved = warp(image, shift, SPACING)
+    assert moved[:, :, :-2] == pytest.approx(image[:, :, 2:], abs=1e-5)
+    assert moved[0, 3, -1, 4] == pytest.approx(image[0, 3, -1, 4], abs=1e-5)  # beyond the edge, the edge
+    shift[:] = 0
+    shift[2] = SPACING[2] / 2
+    between = warp(image, shift, SPACING)[..., :-1]
+    assert between == pytest.approx((image[..., :-1] + image[..., 1:]) / 2, abs=1e-5)
+    assert warp(image, np.zeros_like(shift), SPACING) == pytest.approx(image, abs=1e-5)
+
+
+@pytest.mark.parametrize("start", ["centre", "affine"])
+def test_a_known_deformation_is_found(start: str) -> None:
+    moving = blobs(SIDES)
+    grid = np.stack(np.meshgrid(*(np.linspace(0, np.pi, side) for side in SIDES), indexing="ij"))
+    true = (2.0 * np.sin(grid[[1, 2, 0]]) * np.sin(grid)).astype(np.float32)
+    fixed = warp(moving, true, SPACING)
+    settings = RegistrationSettings.model_validate({"start": start, "iterations": 100})
+    found = register(moving, fixed, SPACING, settings)
+    assert found.shape == (3, *SIDES)
+    inner = (slice(None), *[slice(4, -4)] * 3)
+    assert np.abs(found - true)[inner].mean() < 0.3 * np.abs(true)[inner].mean()
+    before, after = (np.square(image - fixed)[inner].mean() for image in (moving, warp(moving, found, SPACING)))
+    assert after < 0.1 * before
+
+
+def test_images_of_different_sides_are_centred() -> None:
+    whole = blobs((32, 28, 24))
+    part = np.ascontiguousarray(whole[:, 3:-3, 2:-2, 2:-2])
+    found = register(whole, part, SPACING, RegistrationSettings(iterations=20))
+    assert found.shape == (3, 26, 24, 20)
+    expected = np.array([3, 2, 2]) * np.array(SPACING)
+    assert found.mean(axis=(1, 2, 3)) == pytest.approx(expected, abs=0.1)
+    assert np.square(warp(whole, found, SPACING) - part).mean() < 0.02
+
+
+def test_the_same_pair_gives_the_same_field() -> None:
+    one, two = blobs(SIDES, 1), blobs(SIDES, 2)
+    first, second = (register(one, two, SPACING, RegistrationSettings(iterations=10)) for _ in range(2))
+    assert np.array_equal(first, second)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from frugalseg.semisup.registration import RegistrationSettings, Spacing, register, warp
+from frugalseg.semisup.registration import RegistrationSettings, Spacing, register, restored, thinned, warp
 
 SPACING: Spacing = (1.0, 1.5, 2.0)
 SIDES = (28, 24, 20)
@@ -56,6 +56,18 @@ def test_images_of_different_sides_are_centred() -> None:
     expected = np.array([3, 2, 2]) * np.array(SPACING)
     assert found.mean(axis=(1, 2, 3)) == pytest.approx(expected, abs=0.1)
     assert np.square(warp(whole, found, SPACING) - part).mean() < 0.02
+
+
+@pytest.mark.parametrize("sides", [(9, 8, 7), (6, 6, 6)])
+def test_a_field_that_was_thinned_comes_back(sides: tuple[int, int, int]) -> None:
+    slopes = np.random.default_rng(0).standard_normal((3, 3))
+    line = np.einsum("ij,jxyz->ixyz", slopes, np.indices(sides)).astype(np.float32) + 40
+    thin = thinned(line)
+    assert thin.dtype == np.float16
+    back = restored(thin, sides)
+    kept = (slice(None), *(slice(2 * len(range(0, side, 2)) - 1) for side in sides))
+    assert back[kept] == pytest.approx(line[kept], abs=0.05)  # linear: exact but for half precision
+    assert back.shape == (3, *sides)
 
 
 def test_the_same_pair_gives_the_same_field() -> None:

@@ -48,7 +48,8 @@ class Sample:
     with exclusive classes of that kind `annotated` (K,) has a 0 for each class that the label does not show.
     `inside` (1, x, y, z) is 1 on the volume's own voxels, 0 where the crop reaches beyond it, labelled or not.
     `key` seeds whatever the network draws for this sample (dropout, negatives, noise). `weak` is the image
-    before its intensities were changed; unlabelled samples have it where it was asked for.
+    before its intensities were changed; unlabelled samples have it where it was asked for. `guess`: the crop of the
+    case's own, where it has one.
     """
 
     image: NDArray[np.float32]
@@ -60,6 +61,7 @@ class Sample:
     extra: dict[str, NDArray[Any]]
     annotated: NDArray[np.uint8] | None = None
     weak: NDArray[np.float32] | None = None
+    guess: NDArray[np.uint8] | None = None
 
 
 class Samples:
@@ -151,7 +153,11 @@ class Samples:
         inside = self._inside(case.shape, start, box)
         image = np.where(inside, self._read(case.image, start, box).astype(np.float32), background)
         label = self._read(case.label, start, box) if labelled and case.label is not None else None
+        guess = None if labelled or case.guess is None else self._read(case.guess, start, box)
         if drawn.matrix is not None:
+            if guess is not None:
+                turned = augment.resample(guess.astype(np.float32), drawn.matrix, self.crop)
+                guess = np.rint(turned).astype(np.uint8)
             image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
             image = np.where(inside, image + background, background)
         unknown = _unknown(len(image), case.missing, drawn.dropped)
@@ -174,7 +180,8 @@ class Samples:
         annotated = self._annotated(index)
         own = inside.astype(np.uint8)
         image = np.ascontiguousarray(image, np.float32)
-        return Sample(image, label, weight, own, key, index, extra, annotated, weak)
+        guess = None if guess is None else augment.flip(guess, drawn.flips)
+        return Sample(image, label, weight, own, key, index, extra, annotated, weak, guess)
 
     def _split(
         self, label: NDArray[np.uint8], inside: NDArray[np.bool_], index: int

@@ -40,7 +40,9 @@ class StoredCase:
     of every structure, to centre crops on. `label` and `points` are None for an unlabelled case, and for one whose
     label is outside the budget. `annotated` says of each structure whether the label shows it; None: all of them.
     `truth` is the label in the file's own voxels, to score against, and `placement` the way back to them; both are
-    None where nothing was resampled. `missing`: channels that are not known, 0 everywhere.
+    None where nothing was resampled. `missing`: channels that are not known, 0 everywhere. `guess`: for an
+    unlabelled case, the classes' probabilities (R x K, x, y, z) in 255ths, made from labelled ones; None where
+    nobody made them.
     """
 
     name: str
@@ -55,6 +57,7 @@ class StoredCase:
     truth: Path | None = None
     placement: Placement | None = None
     missing: tuple[int, ...] = ()
+    guess: Path | None = None
 
     @property
     def in_part(self) -> bool:

@@ -159,6 +159,7 @@ def train(
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
+        cases = guessed_once(processes, config, manifest, split, cases, store)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
@@ -282,3 +283,27 @@ def prepared_once(
     if processes.first:
         processes.wait()
     return cases
+
+
+def guessed_once(
+    processes: Processes,
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    cases: list[StoredCase],
+    store: Path | None,
+) -> list[StoredCase]:
+    """Give the unlabelled cases what registered labelled ones say of them, where the configuration asks for it."""
+    settings = None if config.semisup is None else config.semisup.atlas
+    if settings is None:
+        return cases
+    from frugalseg.jobs.atlas import with_guesses
+
+    if not processes.first:
+        processes.wait()
+    known, last = len(split.labelled), len(split.labelled) + len(split.unlabelled)
+    root = store if store is not None else default_store()
+    found = with_guesses(cases[:last], known, manifest.scheme, settings, root)
+    if processes.first:
+        processes.wait()
+    return [*found, *cases[last:]]

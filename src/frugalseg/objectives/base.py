@@ -64,6 +64,8 @@ class Batch:
             background (`objectives.marginal`); None in a run where every label shows every class, and for regions.
         weak: (U, C, x, y, z), the last U samples' images before their intensities were changed; None where nobody
             asked for them.
+        guess: (U, R x K, x, y, z) uint8, the last U samples' probabilities in 255ths, made from registered labelled
+            cases; None where there are none.
         pseudo: What samples without a label are to be segmented like; None where there is no such thing.
     """
 
@@ -77,6 +79,7 @@ class Batch:
     inside: Tensor | None = None
     annotated: Tensor | None = None
     weak: Tensor | None = None
+    guess: Tensor | None = None
     pseudo: Pseudo | None = None
 
     @property

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from frugalseg.objectives.base import Batch, Pseudo
+from frugalseg.objectives.base import Batch, Pseudo, require
 from frugalseg.settings import Settings
 
 Teach = Callable[[Tensor], Tensor]
@@ -62,6 +62,13 @@ class Semisup(ABC):
         length = self.settings.ramp * steps
         t = 1.0 if length <= 0 else min(1.0, step / length)
         return self.settings.weight * math.exp(-5 * (1 - t) ** 2)
+
+    def registered(self, batch: Batch) -> Tensor:
+        """Return the probabilities (U, R, K, x, y, z) that registered labelled cases give unlabelled samples."""
+        require(batch.guess is not None, "no labels of registered cases")
+        assert batch.guess is not None
+        split = batch.guess.to(torch.float32) / 255
+        return split.reshape(len(split), self.groups, self.classes, *split.shape[2:])
 
     def teacher_says(self, batch: Batch, teach: Teach) -> Tensor:
         """Return the teacher's probabilities (U, R, K, x, y, z) of the batch's U unlabelled samples."""

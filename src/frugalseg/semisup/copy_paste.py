@@ -46,7 +46,7 @@ class CopyPaste(PseudoLabels):
 
     def prepare(self, batch: Batch, teach: Teach, step: int, steps: int) -> Batch:
         """Return the batch with mixed unlabelled samples; their auxiliary targets and weights stay as they are."""
-        says = self.teacher_says(batch, teach)
+        says = self.says(batch, teach, step, steps)
         truth, sure = self.labels(says)
         first = len(batch.image) - len(says)
         own = batch.image_weight.to(truth.dtype)

@@ -3,18 +3,22 @@
 The teacher is a running mean of the student's weights (mean teacher, Tarvainen and Valpola 2017). It looks at the
 crop as it is, the student at the same crop with changed intensities, and is to say what the teacher says, where the
 teacher is sure (FixMatch, Sohn et al. 2020: hard labels above a confidence; `soft`: its probabilities).
+
+A network that knows six cases is a poor teacher at first. With `atlas` the first teacher is registration: the
+labelled cases deformed onto the unlabelled one and fused (`frugalseg.semisup.atlas`), and the network takes over.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from frugalseg.objectives.base import Batch
+from frugalseg.semisup.atlas import AtlasSettings
 from frugalseg.semisup.base import Semisup, SemisupSettings, Teach
 
 
@@ -27,6 +31,16 @@ class PseudoLabelSettings(SemisupSettings):
     """`hard`: the class that the teacher finds most probable; `soft`: its probabilities."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Voxels count where the teacher's largest probability is at least this (FixMatch: 0.95)."""
+    atlas: AtlasSettings | None = None
+    """Let registered labelled cases be the first teacher; None for not at all."""
+    hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
+    """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.hand_over is not None and self.hand_over[0] > self.hand_over[1]:
+            raise ValueError(f"hand_over: {self.hand_over[0]:g} is after {self.hand_over[1]:g}")
+        return self
 
     def build(self, groups: int, classes: int) -> PseudoLabels:
         """Make what prepares batches."""
@@ -40,10 +54,30 @@ class PseudoLabels(Semisup):
 
     def prepare(self, batch: Batch, teach: Teach, step: int, steps: int) -> Batch:
         """Return the batch with the teacher's labels of the unlabelled samples, on their own voxels."""
-        says = self.teacher_says(batch, teach)
+        says = self.says(batch, teach, step, steps)
         truth, sure = self.labels(says)
         own = batch.image_weight[len(batch.image) - len(says) :].to(truth.dtype)
         return self.with_pseudo(batch, truth, sure * own, step, steps)
+
+    def says(self, batch: Batch, teach: Teach, step: int, steps: int) -> Tensor:
+        """Return the teachers' probabilities (U, R, K, x, y, z), the atlas's and the network's by their shares."""
+        share = self.share_of_the_network(step, steps)
+        if share == 1 or batch.weak is None:
+            return self.teacher_says(batch, teach)
+        if share == 0:
+            return self.registered(batch)
+        return torch.lerp(self.registered(batch), self.teacher_says(batch, teach), share)
+
+    def share_of_the_network(self, step: int, steps: int) -> float:
+        """Return how much the network's running mean has taken over from the atlas, 0 to 1."""
+        if self.settings.atlas is None:
+            return 1.0
+        if self.settings.hand_over is None:
+            return 0.0
+        first, last = (share * steps for share in self.settings.hand_over)
+        if step < first:
+            return 0.0
+        return 1.0 if step >= last else (step - first) / (last - first)
 
     def labels(self, says: Tensor) -> tuple[Tensor, Tensor]:
         """Turn probabilities (U, R, K, x, y, z) into what is learnt, and where (U, R, x, y, z): 0 or 1."""

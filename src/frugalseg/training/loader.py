@@ -59,6 +59,7 @@ class Collate:
         weak = [
             sample.weak for sample in samples if sample.weak is not None
         ]  # of unlabelled ones, which stand last
+        guess = [sample.guess for sample in samples if sample.guess is not None]  # likewise
         return Batch(
             image=torch.from_numpy(np.stack([sample.image for sample in samples])),
             target=torch.from_numpy(np.stack([sample.target for sample in samples])),
@@ -70,6 +71,7 @@ class Collate:
             inside=torch.from_numpy(np.stack([sample.inside for sample in samples])),
             annotated=torch.from_numpy(np.stack(annotated)) if annotated else None,
             weak=torch.from_numpy(np.stack(weak)) if weak else None,
+            guess=torch.from_numpy(np.stack(guess)) if guess else None,
         )
 
 
@@ -173,4 +175,5 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         inside=None if batch.inside is None else move(batch.inside),
         annotated=None if batch.annotated is None else move(batch.annotated),
         weak=None if batch.weak is None else move(batch.weak),
+        guess=None if batch.guess is None else move(batch.guess),
     )

@@ -1,0 +1,173 @@
+"""Registered labelled cases as the first teacher: good on phantoms of like anatomy, kept, refused where useless."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from scipy import ndimage
+
+from frugalseg.data.manifest import read_manifest
+from frugalseg.data.preprocess import PreprocessSettings
+from frugalseg.data.store import StoredCase, open_array
+from frugalseg.errors import UserError
+from frugalseg.jobs.atlas import with_guesses
+from frugalseg.jobs.prepare import chosen, prepared
+from frugalseg.jobs.train import train
+from frugalseg.semisup.atlas import AtlasSettings, dice, shares_of
+from tests.data.datasets import write_nifti
+
+SIDES = (24, 26, 22)
+TINY = ["crop=[16,16,16]", "network.width=8", "training.steps=3", "training.workers=0"]
+
+
+def case(number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return the same two structures in one place, bent differently in each case."""
+    generator = np.random.default_rng(number)
+    grid = np.indices(SIDES).astype(np.float32)
+    bend = np.stack([4 * ndimage.gaussian_filter(generator.standard_normal(SIDES), 5) / 0.02 for _ in range(3)])
+    x, y, z = grid + np.clip(bend, -2, 2) - np.array([12, 13, 11])[:, None, None, None]
+    radius = np.sqrt((x / 8) ** 2 + (y / 9) ** 2 + (z / 7) ** 2)
+    label = np.where(radius < 1, np.where(y > 0, 1, 2), 0).astype(np.uint8)
+    image = 10 + 3 * label + ndimage.gaussian_filter(generator.standard_normal(SIDES), 1)
+    return image.astype(np.float32), label
+
+
+def write_alike(folder: Path, count: int = 5) -> Path:
+    entries = []
+    for number in range(count):
+        image, label = case(number)
+        name = f"case{number}.nii.gz"
+        write_nifti(folder / "imagesTr" / name, image)
+        write_nifti(folder / "labelsTr" / name, label)
+        entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    facts = {
+        "name": "alike", "modality": {"0": "MRI"}, "labels": {"0": "background", "1": "front", "2": "back"},
+        "numTraining": count, "training": entries, "test": [], "numTest": 0,
+    }  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_alike(tmp_path_factory.mktemp("alike") / "data")
+
+
+def stored(data: Path, root: Path, labelled: int) -> tuple[list[StoredCase], list[StoredCase]]:
+    """Return the cases as a run has them, the unlabelled ones without labels; and all with their labels."""
+    manifest = read_manifest(data)
+    names = [one.name for one in manifest.labelled]
+    preparation, _ = chosen(manifest, set(names), PreprocessSettings())
+    full = prepared(manifest, set(names), root, preparation)
+    return prepared(manifest, set(names[:labelled]), root, preparation), full
+
+
+def guess_of(one: StoredCase) -> NDArray[np.float32]:
+    assert one.guess is not None
+    return np.asarray(open_array(one.guess)[:], np.float32).reshape(1, 3, *one.shape)
+
+
+def test_registered_cases_label_the_others_and_a_second_time_nothing_is_computed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, full = stored(data, tmp_path, 2)
+    scheme = read_manifest(data).scheme
+    found = with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path)
+    assert [one.name for one in found] == [one.name for one in cases]
+    assert [one.guess is None for one in found] == [True, True, False, False, False]
+    for one, truth in zip(found[2:], full[2:], strict=True):
+        assert one.label is None
+        assert truth.label is not None
+        real = np.asarray(open_array(truth.label)[:])
+        assert full[0].label is not None
+        copied = shares_of(np.asarray(open_array(full[0].label)[:]), 3)
+        assert dice(guess_of(one), real) > max(0.75, 0.05 + dice(copied, real))
+        assert guess_of(one).sum(axis=1) == pytest.approx(np.full((1, *one.shape), 255), abs=2)
+
+    def never(*_: object) -> None:
+        raise AssertionError("registered again")
+
+    monkeypatch.setattr("frugalseg.jobs.atlas.register", never)
+    again = with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path)
+    assert again == found
+    with pytest.raises(AssertionError, match="registered again"):
+        with_guesses(cases, 2, scheme, AtlasSettings.model_validate({"registration": {"iterations": 3}}), tmp_path)
+
+
+def test_a_damaged_field_is_made_again(data: Path, tmp_path: Path) -> None:
+    cases, _ = stored(data, tmp_path, 2)
+    scheme = read_manifest(data).scheme
+    found = with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path, workers=1)
+    wanted = guess_of(found[2])
+    for path in tmp_path.glob("case2*.b2nd"):
+        if "guess" in path.name or "field" in path.name:
+            path.write_bytes(path.read_bytes()[:-9])
+    assert np.array_equal(guess_of(with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path)[2]), wanted)
+
+
+def test_what_cannot_be_registered_is_refused(data: Path, tmp_path: Path) -> None:
+    cases, _ = stored(data, tmp_path, 2)
+    scheme = read_manifest(data).scheme
+    other = replace(cases[3], spacing=(1.0, 1.0, 2.0))
+    with pytest.raises(UserError, match="needs one spacing, there are 1 x 1 x 1 and 1 x 1 x 2 mm"):
+        with_guesses([*cases[:3], other], 2, scheme, AtlasSettings(), tmp_path)
+    part = replace(cases[0], annotated=(True, False))
+    with pytest.raises(UserError, match="labels that show every structure"):
+        with_guesses([part, *cases[1:]], 2, scheme, AtlasSettings(), tmp_path)
+
+
+def test_images_that_are_not_alike_are_refused(tmp_path: Path) -> None:
+    folder = write_alike(tmp_path / "data", 3)
+    _, label = case(1)
+    write_nifti(
+        folder / "imagesTr" / "case1.nii.gz", np.random.default_rng(9).standard_normal(SIDES).astype(np.float32)
+    )
+    write_nifti(folder / "labelsTr" / "case1.nii.gz", np.roll(label, 12, axis=0))
+    with pytest.raises(
+        UserError, match=r"semisup\.atlas: registration labels the labelled cases .* a Dice of 0\.\d\d only"
+    ):
+        train(folder, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=tmp_path / "store",
+              labelled=None, label_seed=seed_with(folder, {"case0", "case1"}))  # fmt: skip
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def seed_with(folder: Path, names: set[str]) -> int:
+    """Return a label seed whose first labelled cases are these."""
+    from frugalseg.data.budget import make_split
+
+    manifest = read_manifest(folder)
+    return next(seed for seed in range(99) if set(make_split(manifest, len(names), seed).labelled) == names)
+
+
+def test_a_run_begins_with_the_atlas_and_goes_over_to_the_network(data: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    more = ["training.steps=10", "semisup.hand_over=[0.3,0.7]", "semisup.confidence=0.9"]
+    train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=[*TINY, *more], store=store)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        shares = [float(row["consistency.share"]) for row in csv.DictReader(file)]
+    # The atlas is sure of most voxels; a network of a few steps is not sure of any.
+    assert min(shares[:3]) > 0.5
+    assert max(shares[7:]) < 0.5
+
+
+def test_labels_beyond_the_budget_are_not_read(data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=tmp_path / "store")
+    hidden = set(json.loads((tmp_path / "run" / "split.json").read_text())["unlabelled"])
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    for name in hidden:
+        os.truncate(copy / "labelsTr" / f"{name}.nii.gz", 20)
+    train(copy, tmp_path / "again", "atlas-teacher", labels=2, overrides=TINY, store=tmp_path / "other")
+    one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("run", "again"))
+    assert all(torch.equal(one[key], two[key]) for key in one)

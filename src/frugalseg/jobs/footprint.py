@@ -140,7 +140,10 @@ def _simulate(
         without = tally.live
         batch = _batch(building.tasks_of(network), plan, channels, scheme, samples, labelled)
         if loop.semisup is not None:
-            batch = replace(batch, weak=torch.empty(samples - labelled, channels, *plan.crop))
+            loop.semisup.assume_most()
+            count = samples - labelled
+            guess = torch.empty(count, scheme.outputs, *plan.crop, dtype=torch.uint8)
+            batch = replace(batch, weak=torch.empty(count, channels, *plan.crop), guess=guess)
         given = tally.live - without
         before: list[int] = []
         hook = register_optimizer_step_pre_hook(lambda *_: before.append(tally.peak))

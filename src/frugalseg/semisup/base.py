@@ -45,6 +45,11 @@ class Semisup(ABC):
     def __init__(self, settings: SemisupSettings, groups: int, classes: int) -> None:
         self.settings = settings
         self.groups, self.classes = groups, classes
+        self.most = False
+
+    def assume_most(self) -> None:
+        """From now on ask all teachers in every step, to see what a step can need at most."""
+        self.most = True
 
     @abstractmethod
     def prepare(self, batch: Batch, teach: Teach, step: int, steps: int) -> Batch:

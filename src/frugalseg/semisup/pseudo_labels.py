@@ -72,6 +72,8 @@ class PseudoLabels(Semisup):
         """Return how much the network's running mean has taken over from the atlas, 0 to 1."""
         if self.settings.atlas is None:
             return 1.0
+        if self.most:
+            return 0.5
         if self.settings.hand_over is None:
             return 0.0
         first, last = (share * steps for share in self.settings.hand_over)

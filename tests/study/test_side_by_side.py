@@ -88,6 +88,20 @@ def test_a_signal_is_passed_on_and_the_study_goes_on_later(tmp_path: Path) -> No
     assert (out / "cells.csv").read_bytes() == (tmp_path / "alone" / "cells.csv").read_bytes()
 
 
+def test_nobody_is_left_behind_by_a_study_that_is_killed(tmp_path: Path) -> None:
+    data = micro_data(tmp_path / "data")
+    out = tmp_path / "beside"
+    process = start(tmp_path, data, out)
+    found = wait_for_trainers(out, process)
+    process.kill()
+    process.communicate(timeout=100)
+    begun = time.monotonic()
+    while any(Path(f"/proc/{number}").exists() for number in found):
+        assert time.monotonic() - begun < 30, "a process goes on by itself"
+        time.sleep(0.1)
+    assert len(list(out.glob("cells/*/cell.json"))) < 9
+
+
 def dies_of_the_first(pipe: Connection) -> None:
     """Stand in for what runs cells."""
     while True:

@@ -31,7 +31,7 @@ class Normalisation(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, x, y, z) to the same shape; on a CPU in channels-last order."""
         if x.device.type != "cpu":
-            return functional.relu(super().forward(x))
+            return self._on_a_gpu(x)
         way = _Streamed if x[0].numel() >= LARGE else _Reordered
         if torch.is_grad_enabled():
             out: Tensor = way.apply(  # type: ignore[no-untyped-call]
@@ -40,6 +40,16 @@ class Normalisation(nn.GroupNorm):
             return out
         result: Tensor = way.compute(x, self.weight, self.bias, self.num_groups, self.eps)[0]
         return result
+
+    def _on_a_gpu(self, x: Tensor) -> Tensor:
+        """Compute in the type of `x`, as on a CPU. Left alone, autocast turns maps of bf16 into single precision.
+
+        The kernel adds up in single precision whatever the type.
+        """
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            out = functional.group_norm(x, self.num_groups, weight, bias, self.eps)
+        return functional.relu(out, inplace=True)
 
 
 def normalisation(channels: int) -> Normalisation:

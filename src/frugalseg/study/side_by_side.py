@@ -2,7 +2,7 @@
 
 Each process takes one cell after another. One that dies takes nothing with it: its cell is begun again in a new
 process and goes on from the last checkpoint. A signal that asks the study to stop is passed on, so that every
-process saves what it is at.
+process saves what it is at; so does every process by itself when the one that began it is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,6 +150,7 @@ def _let_them_save(busy: Sequence[_Worker]) -> None:
 def _serve(pipe: Connection) -> None:
     """Run what comes through the pipe until it closes. A terminal's Ctrl-C is for the process that began us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
             task = pipe.recv()
@@ -159,6 +162,13 @@ def _serve(pipe: Connection) -> None:
         except (UserError, Interrupted) as error:
             answer = error
         pipe.send(answer)
+
+
+def _leave_with(parent: int) -> None:
+    """Wait until the process that began us is gone, and then stop as if a signal had told us to."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _visible_gpus() -> list[str]:

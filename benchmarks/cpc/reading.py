@@ -104,11 +104,12 @@ def comparisons_table(ground: Ground) -> str:
         if found is None:
             continue
         declared = place < len(pairs)
-        values = [f"{first} - {second}", "declared" if declared else "exploratory", str(found.sets), interval(found),
-                  f"{found.wins}/{found.sets}", "-" if found.p is None else f"{found.p:.3f}",
-                  f"{adjusted[place]:.3f}" if declared else "-",
-                  interval(ground.compare(first, second, "hd95_mm"), 2),
-                  *(interval(ground.compare(first, second, "dice", name)) for name in structures)]  # fmt: skip
+        kind = "declared" if declared else "exploratory"
+        p = "-" if found.p is None else f"{found.p:.3f}"
+        values = [f"{first} - {second}", kind, str(found.sets), interval(found), f"{found.wins}/{found.sets}", p]
+        values += [f"{adjusted[place]:.3f}" if declared else "-"]
+        values += [interval(ground.compare(first, second, "hd95_mm"), 2)]
+        values += [interval(ground.compare(first, second, "dice", name)) for name in structures]
         lines.append("| " + " | ".join(values) + " |")
     return "\n".join(lines)
 

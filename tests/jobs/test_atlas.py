@@ -159,6 +159,12 @@ def test_a_run_begins_with_the_atlas_and_goes_over_to_the_network(data: Path, tm
     assert max(shares[7:]) < 0.5
 
 
+def test_its_steps_can_be_timed(data: Path, tmp_path: Path) -> None:
+    from frugalseg.study.estimate import measure_step
+
+    assert measure_step(data, "atlas-teacher", 2, 0, TINY, tmp_path / "store").seconds > 0
+
+
 def test_labels_beyond_the_budget_are_not_read(data: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from frugalseg.cli import check, demo, evaluate, info, predict, prepare, pretrain, recipes, study, train
+from frugalseg.cli import check, demo, evaluate, info, predict, prepare, pretrain, recipes, register, study, train
 from frugalseg.errors import ProcessError, UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("prepare")(prepare.prepare)
 app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("register")(register.register)
 app.command("evaluate")(evaluate.evaluate)
 app.command("study")(study.study)
 app.command("info")(info.info)

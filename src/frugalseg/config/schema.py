@@ -54,6 +54,9 @@ class Config(Settings):
     """Name of the recipe."""
     about: str = ""
     """What the recipe is, in a sentence."""
+    trained: bool = True
+    """Whether a network is trained. If not, `semisup.atlas` says how labelled cases are registered onto others,
+    which `frugalseg register` and studies do."""
     crop: tuple[Side, Side, Side] | None = None
     """Sides of a training crop in voxels; by default chosen from the data."""
     mirror_axes: tuple[Literal["x", "y", "z"], ...] | None = None
@@ -84,6 +87,12 @@ class Config(Settings):
             raise ValueError(
                 "sampling.labelled=0 leaves nothing to train on; a pre-training needs unlabelled crops"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _something_without_training(self) -> Self:
+        if not self.trained and (self.semisup is None or self.semisup.atlas is None):
+            raise ValueError("trained=false leaves nothing but registration; set semisup.atlas")
         return self
 
     @model_validator(mode="after")

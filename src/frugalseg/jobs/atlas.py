@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from frugalseg.config import Config
+from frugalseg.data.budget import Split
+from frugalseg.data.manifest import Manifest
 from frugalseg.data.scheme import LabelScheme
-from frugalseg.data.store import Entry, StoredCase, open_array
+from frugalseg.data.store import Entry, StoredCase, default_store, open_array
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import usable_cpus
@@ -24,6 +27,29 @@ from frugalseg.semisup.registration import Floats, register, restored, thinned
 VERSION = 1  # of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
 LEAST_DICE = 0.4  # below it what is laid on each other is not alike
+
+
+def guessed(
+    config: Config, manifest: Manifest, split: Split, cases: Sequence[StoredCase], store: Path | None
+) -> list[StoredCase]:
+    """Return a run's cases, the unlabelled ones with probabilities if the configuration asks for an atlas.
+
+    Args:
+        config: The run's.
+        manifest: The data set.
+        split: Whose labels may be read.
+        cases: Labelled, unlabelled, then those for validation.
+        store: Where prepared cases are kept.
+
+    Raises:
+        UserError: As `with_guesses`.
+    """
+    if config.semisup is None or config.semisup.atlas is None:
+        return list(cases)
+    last = len(split.labelled) + len(split.unlabelled)
+    root = store or default_store()
+    found = with_guesses(cases[:last], len(split.labelled), manifest.scheme, config.semisup.atlas, root)
+    return [*found, *cases[last:]]
 
 
 def with_guesses(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from frugalseg import __version__
 from frugalseg.data.imagetypes import written_suffix
 from frugalseg.data.preprocess import Prepared
 from frugalseg.data.readers import write_label, write_map
+from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import describing, require_version
@@ -137,8 +138,26 @@ def _readable(model: Ensemble, item: PredictionInput) -> None:
         raise DataError(f"{unusable} of {image.size} voxels are NaN or infinite; mend the image", item.files[0])
 
 
+class Predictor(Protocol):
+    """Who labels a prepared case: an ensemble, or what stands in its place."""
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """What the labels mean."""
+
+    @property
+    def largest(self) -> tuple[str, ...]:
+        """Structures of which only the largest part is kept."""
+
+    def blocks(self, prepared: Sequence[Prepared], flips: bool) -> Iterator[tuple[Place, Tensor]]:
+        """Yield probabilities (R x K, x, y, z) on the cut grid in blocks with their places."""
+
+    def calibrated(self, block: Tensor) -> Tensor:
+        """Return the probabilities that are to be written."""
+
+
 def predict_case(
-    model: Ensemble,
+    model: Predictor,
     item: PredictionInput,
     prepared: Sequence[Prepared],
     out: Path,

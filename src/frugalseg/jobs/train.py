@@ -17,6 +17,7 @@ from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
+from frugalseg.jobs.atlas import guessed
 from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.first_plan import first_plan, order, preparation_of
 from frugalseg.jobs.fitting import fitting
@@ -102,6 +103,8 @@ def train(
     config = load_config(recipe or method, [f"training.seed={seed}", *overrides])
     if pretraining:
         config = config.of_pretraining()
+    elif not config.trained:
+        raise UserError(f"{config.method!r} trains nothing: that is `frugalseg register`", "--method")
     elif config.sampling.labelled == 0:
         raise UserError("0 labelled crops are a pre-training: that is `frugalseg pretrain`", "sampling.labelled")
     used = out.exists() and (not out.is_dir() or holds_something(out))
@@ -293,17 +296,12 @@ def guessed_once(
     cases: list[StoredCase],
     store: Path | None,
 ) -> list[StoredCase]:
-    """Give the unlabelled cases what registered labelled ones say of them, where the configuration asks for it."""
-    settings = None if config.semisup is None else config.semisup.atlas
-    if settings is None:
+    """Register labelled cases onto unlabelled ones in the first process, where the configuration asks for it."""
+    if config.semisup is None or config.semisup.atlas is None:
         return cases
-    from frugalseg.jobs.atlas import with_guesses
-
     if not processes.first:
         processes.wait()
-    known, last = len(split.labelled), len(split.labelled) + len(split.unlabelled)
-    root = store if store is not None else default_store()
-    found = with_guesses(cases[:last], known, manifest.scheme, settings, root)
+    found = guessed(config, manifest, split, cases, store)
     if processes.first:
         processes.wait()
-    return [*found, *cases[last:]]
+    return found

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg import __version__
+from frugalseg.config import Config, load_config
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, write_json
 from frugalseg.formats import read_sealed, seal
@@ -117,6 +118,9 @@ def _run(task: Task) -> dict[str, Any]:
     from frugalseg.jobs.record import PRETRAIN
     from frugalseg.jobs.train import train
 
+    config = load_config(task.recipe, [*task.overrides, f"training.seed={task.seed}"])
+    if not config.trained:
+        return _registered(task, config)
     run, predictions, scores = (task.folder / name for name in ("run", "predictions", "scores"))
     named: dict[str, Any] = {"recipe": task.recipe} if isinstance(task.recipe, Path) else {"method": task.recipe}
     result = train(
@@ -149,6 +153,36 @@ def _run(task: Task) -> dict[str, Any]:
         "peak_bytes": max((int(part["peak_bytes"]) for part in spent), default=0),
         "training_seconds": sum(float(part["seconds"]) for part in spent),
         "machine": record["machine"],
+    }
+
+
+def _registered(task: Task, config: Config) -> dict[str, Any]:
+    from frugalseg.jobs.evaluate import evaluate
+    from frugalseg.jobs.machine import describe, peak_memory_bytes
+    from frugalseg.jobs.predict import RECORD
+    from frugalseg.jobs.register import register
+
+    predictions, scores = (task.folder / name for name in ("predictions", "scores"))
+    begun = time.monotonic()
+    if not (predictions / RECORD).exists():
+        shutil.rmtree(predictions, ignore_errors=True)
+        atlas = None if config.semisup is None else config.semisup.atlas
+        register(
+            task.data, predictions, task.labels, task.seed, settings=atlas, preprocessing=config.preprocess,
+            store=task.store,
+        )  # fmt: skip
+    seconds = time.monotonic() - begun
+    shutil.rmtree(scores, ignore_errors=True)
+    found = evaluate(predictions, task.data, scores)
+    shutil.copyfile(scores / CASES, task.folder / CASES)
+    overall = found.summary.overall["dice"]
+    return {
+        "cases_sha256": hash_file(task.folder / CASES),
+        "dice": None if overall is None else overall.mean,
+        "steps": 0,
+        "peak_bytes": peak_memory_bytes(),
+        "training_seconds": seconds,
+        "machine": describe("cpu"),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from frugalseg.config import load_config
 from frugalseg.data.manifest import Manifest
 from frugalseg.errors import UserError
 from frugalseg.jobs.needs_text import size
@@ -37,6 +38,9 @@ class StepCost:
                 "--minutes",
             )
         return max(1, int((minutes * 60 - self.before) / self.seconds))
+
+
+UNTRAINED = StepCost(1e-9, 0)  # fits into any time
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def measure_step(
     """Time a few training steps of a method on the data, after a warm-up. Nothing is written but prepared cases."""
     from frugalseg.jobs.measure import undertaken
 
+    if not load_config(recipe, overrides).trained:
+        return UNTRAINED
     run = undertaken(data, recipe, labels, seed, overrides, store)
     network = run.network()
     size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())

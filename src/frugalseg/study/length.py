@@ -10,7 +10,7 @@ from typing import Literal
 from frugalseg.errors import UserError
 from frugalseg.jobs.show import say
 from frugalseg.study.design import Design
-from frugalseg.study.estimate import StepCost, measure_step
+from frugalseg.study.estimate import UNTRAINED, StepCost, measure_step
 
 Equal = Literal["steps", "time"]
 
@@ -59,8 +59,9 @@ def fitting_steps(costs: Mapping[str, StepCost], length: Length) -> dict[str, in
     """
     if length.steps is not None:
         return dict.fromkeys(costs, length.steps)
-    steps = {name: cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
-    return steps if length.equal == "time" else dict.fromkeys(steps, min(steps.values()))
+    steps = {name: 0 if cost is UNTRAINED else cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
+    trained = [count for count in steps.values() if count] or [0]
+    return steps if length.equal == "time" else dict.fromkeys(steps, min(trained))
 
 
 def steps_of_added(
@@ -97,4 +98,4 @@ def step_costs(
 def length_settings(steps: int) -> tuple[str, ...]:
     """Return the settings that give a run this many steps, whatever length its recipe has."""
     free = ("training.epochs=null", "training.schedule_unit=step", "training.minutes=null")
-    return (*free, f"training.steps={steps}")
+    return (*free, f"training.steps={max(1, steps)}")

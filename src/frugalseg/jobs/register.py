@@ -1,0 +1,125 @@
+"""Register: the labels of a few cases laid onto test images, without training. The floor of every comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugalseg import __version__
+from frugalseg.data.prepare import prepare as prepare_cases
+from frugalseg.data.preprocess import Prepared, PreprocessSettings, preprocess
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.store import default_store, open_array
+from frugalseg.errors import UserError
+from frugalseg.files import hash_value, write_json
+from frugalseg.inference.inputs import find_inputs, read_input
+from frugalseg.inference.restore import Place, placed_blocks
+from frugalseg.jobs.ahead import WriteBehind
+from frugalseg.jobs.atlas import with_guesses
+from frugalseg.jobs.budget import budget_of
+from frugalseg.jobs.predict import FORMAT_VERSION, RECORD, predict_case
+from frugalseg.jobs.prepare import chosen, workers_that_fit
+from frugalseg.jobs.show import bar, say
+from frugalseg.semisup.atlas import AtlasSettings
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What stands in a model's place: probabilities that are there already."""
+
+    scheme: LabelScheme
+    found: Path
+    largest: tuple[str, ...] = ()
+
+    def blocks(self, prepared: Sequence[Prepared], flips: bool) -> Iterator[tuple[Place, Tensor]]:
+        """Yield the probabilities (R x K, x, y, z) on the cut grid, in one block or in slabs."""
+        shares = torch.from_numpy(np.asarray(open_array(self.found)[:], np.float32) / 255)
+        yield from placed_blocks(prepared[0].placement, [shares], 0)
+
+    def calibrated(self, block: Tensor) -> Tensor:
+        """Return the probabilities as they are."""
+        return block
+
+
+def register(
+    data: Path,
+    out: Path,
+    labels: int | None = None,
+    seed: int = 0,
+    labelled: Path | None = None,
+    settings: AtlasSettings | None = None,
+    preprocessing: PreprocessSettings | None = None,
+    store: Path | None = None,
+    probabilities: bool = False,
+) -> list[Path]:
+    """Label a data set's test images from a few labelled cases; write label maps and predictions.json.
+
+    Args:
+        data: The data set, with test images.
+        out: Folder for the label maps; must not exist or be empty.
+        labels: How many labels are read; by default all.
+        seed: Seed of the choice of labelled cases.
+        labelled: File that names the labelled cases, one a line, instead of a number.
+        settings: How images are registered and labels fused.
+        preprocessing: What is done to the images first.
+        store: Where prepared cases and registrations are kept.
+        probabilities: Also write each structure's probability.
+
+    Raises:
+        UserError: There are no test images, `out` is not empty, or the images are not alike enough.
+        DataError: A file is missing or cannot be read.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("exists and is not empty; choose another --out", out)
+    manifest, split = budget_of(data, labels, seed, labelled, transductive=True)
+    tests = {case.name for case in manifest.test}
+    if not tests:
+        raise UserError("lists no test images to label", data)
+    settings, root = settings or AtlasSettings(), store or default_store()
+    preparation, _ = chosen(manifest, split.readable, preprocessing or PreprocessSettings())
+    by_name = {case.name: case for case in manifest.training}
+    wanted = [by_name[name] for name in (*split.labelled, *(n for n in split.unlabelled if n in tests))]
+    begun = time.monotonic()
+    with bar("preparing", len(wanted)) as advance:
+        workers = workers_that_fit(wanted, root, None)
+        cases = prepare_cases(manifest, wanted, split.readable, root, preparation, workers, lambda _: advance())
+    found = with_guesses(cases, len(split.labelled), manifest.scheme, settings, root)
+    guesses = {case.name: case.guess for case in found}
+    inputs = find_inputs([data], {}, manifest.channels, None, preparation.zero_missing)
+    written = []
+    with bar("writing", len(inputs)) as advance, WriteBehind() as behind:
+        for item in inputs:
+            grid, image = read_input(item, manifest.channels)
+            guess = guesses[item.name]
+            assert guess is not None
+            model = Registered(manifest.scheme, guess)
+            prepared = (preprocess(grid, image, preparation, item.missing),)
+            written.append(predict_case(model, item, prepared, out, False, probabilities, behind))
+            advance()
+    facts = {
+        "settings": settings.model_dump(mode="json"),
+        "preparation": preparation.key(),
+        "split": split.to_json(),
+    }
+    record = {
+        "format_version": FORMAT_VERSION,
+        "frugalseg": __version__,
+        "method": "registration",
+        "labelled": list(split.labelled),
+        "labels_read": len(split.readable),
+        "model_sha256": hash_value(facts),
+        "flips": False,
+        "transductive": False,
+        "scheme": manifest.scheme.to_json(),
+        "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
+    }
+    write_json(out / RECORD, record)
+    seconds = time.monotonic() - begun
+    say(f"registered {len(split.labelled)} labelled cases onto {len(written)} images in {seconds:.1f} s; in {out}")
+    return written

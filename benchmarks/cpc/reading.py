@@ -1,10 +1,11 @@
 """What the studies of docs/studies/cpc.md found: tables and figures from their cells.csv, nothing by hand.
 
-A ground is a study's setting (machine, width, steps), and may have several tables: a method is read from the first
-that has it. Declared comparisons are corrected together within a ground (Holm); all others are exploratory.
+A ground is a study's setting (machine, width, steps), and may have several tables: a method with a number of labels
+is read from the first that has it. Declared comparisons are corrected together within a ground (Holm); all others
+are exploratory.
 
 Command: python -m benchmarks.cpc.reading OUT NAME=CELLS.csv[,CELLS.csv...] ...
-Writes OUT/reading.md, OUT/paired.png and OUT/curve.png.
+Writes OUT/reading.md, OUT/paired.png and OUT/curve-*.png.
 """
 
 from __future__ import annotations
@@ -51,11 +52,13 @@ class Ground:
 
 
 def read(name: str, paths: Sequence[Path]) -> Ground:
-    """Read a ground's tables; a cell that an earlier table has is not taken from a later one."""
+    """Read a ground's tables; NAME:PATH gives a table's one method another name."""
     rows: list[Row] = []
     for path in paths:
-        known = {(row["method"], row["labels"], row["seed"]) for row in rows}
-        rows += [row for row in read_cells(path) if (row["method"], row["labels"], row["seed"]) not in known]
+        known = {(row["method"], row["labels"]) for row in rows}
+        renamed, _, place = str(path).rpartition(":")
+        own = [{**row, "method": renamed} if renamed else row for row in read_cells(Path(place))]
+        rows += [row for row in own if (row["method"], row["labels"]) not in known]
     return Ground(name, rows)
 
 
@@ -92,9 +95,9 @@ def scores_table(ground: Ground) -> str:
 def comparisons_table(ground: Ground) -> str:
     """Return the declared comparisons, and every method against the floor."""
     structures = structures_of(ground.rows)
-    pairs = [pair for pair in DECLARED if ground.compare(*pair, "dice")]
-    p_values = [ground.compare(*pair, "dice") for pair in pairs]
-    adjusted = holm([found.p if found is not None and found.p is not None else 1.0 for found in p_values])
+    pairs = DECLARED
+    compared = [ground.compare(*pair, "dice") for pair in pairs]  # one that has no runs yet counts, with p = 1
+    adjusted = holm([found.p if found is not None and found.p is not None else 1.0 for found in compared])
     others = [(m, BASE) for m in ground.methods if m != BASE and (m, BASE) not in DECLARED]
     names = ["comparison", "", "sets", "Dice (95 %)", "wins", "p", "p, Holm", "HD95, mm (95 %)",
              *(f"{name}: Dice" for name in structures)]  # fmt: skip
@@ -184,6 +187,7 @@ def draw_curve(ground: Ground) -> Any:
 
 def main(out: Path, words: Sequence[str]) -> None:
     """Write the tables and figures."""
+    out.mkdir(parents=True, exist_ok=True)
     grounds = []
     for word in words:
         name, _, paths = word.partition("=")
@@ -197,7 +201,7 @@ def main(out: Path, words: Sequence[str]) -> None:
         ]
         if len(budgets(ground)) > 1:
             parts.append(f"### The number of labels\n\n{curve_table(ground)}\n")
-            draw_curve(ground).savefig(out / "curve.png")
+            draw_curve(ground).savefig(out / f"curve-{ground.name.split()[0].lower()}.png")
     draw_paired(grounds).savefig(out / "paired.png")
     (out / "reading.md").write_text("\n".join(parts))
 

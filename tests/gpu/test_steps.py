@@ -30,7 +30,8 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 SCHEME = LabelScheme.from_json({"labels": {"background": 0, "a": 1, "b": 2}})
-METHODS = [name for name in recipe_names() if "-" not in name]  # others: same parts
+TAUGHT = ["mean-teacher", "copy-paste", "atlas-teacher"]
+METHODS = [*(name for name in recipe_names() if "-" not in name and load_config(name).trained), *TAUGHT]
 SMALL_PATCHES = ("auxiliary.cpc.patch=[8,8,8]", "auxiliary.cpc.blocks=1")
 Triple = tuple[int, int, int]
 
@@ -59,7 +60,14 @@ def make_batch(loop: Loop, crop: Triple, samples: int, labelled: int) -> Batch:
             extra[f"{name}.{key}"] = torch.stack([torch.from_numpy(array)] * samples)
     ones = torch.ones(samples, 1, *crop, dtype=torch.uint8)
     keys, cases = torch.arange(samples), torch.zeros(samples, dtype=torch.int64)
-    return to_device(Batch(image, target, ones, keys, cases, labelled, extra, ones), loop.fabric.device)
+    weak = guess = None
+    if loop.semisup is not None:
+        loop.semisup.assume_most()  # ask all teachers
+        weak = image[labelled:] + 0.1
+        sides = (samples - labelled, SCHEME.outputs, *crop)
+        guess = torch.randint(0, 256, sides, generator=generator, dtype=torch.uint8)
+    whole = Batch(image, target, ones, keys, cases, labelled, extra, ones, weak=weak, guess=guess)
+    return to_device(whole, loop.fabric.device)
 
 
 def small(method: str) -> Sequence[str]:
@@ -75,7 +83,12 @@ def test_losses_and_gradients_are_those_of_the_processor(method: str) -> None:
         loop = make_loop(method, device, crop, 8, "fp32", small(method))
         network: Any = loop.network.module.double()
         batch = make_batch(loop, crop, 3, 2)
-        batch = replace(batch, image=batch.image.double())
+        weak = None if batch.weak is None else batch.weak.double()
+        batch = replace(batch, image=batch.image.double(), weak=weak)
+        if loop.semisup is not None:
+            assert loop.teacher is not None
+            loop.teacher.network.double()
+            batch = loop.semisup.prepare(batch, loop.teacher, 500, 1000)
         terms = loop.objectives(network(batch.image, batch.keys, batch.segmented), batch)
         torch.stack(list(terms.totals.values())).sum().backward()
         gradients = {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from frugalseg.semisup.fusion import FusionSettings, fuse, local_weights
+from frugalseg.semisup.fusion import difference, local_weights, vote
 
+Floats = NDArray[np.float32]
 SIDES = (5, 4, 6)
 
 
@@ -17,8 +19,7 @@ def test_it_equals_a_loop_over_voxels() -> None:
     labels = [
         generator.dirichlet([1, 1, 1], (1, *SIDES)).astype(np.float32).transpose(0, 4, 1, 2, 3) for _ in range(3)
     ]
-    settings = FusionSettings(radius=1, decay=0.5)
-    found = fuse(target, images, labels, settings)
+    found = vote(local_weights([difference(target, image, 1) for image in images], 0.5), labels)
     for place in np.ndindex(*SIDES):
         apart = []
         for image in images:
@@ -33,12 +34,24 @@ def test_it_equals_a_loop_over_voxels() -> None:
     assert found.sum(axis=1) == pytest.approx(np.ones((1, *SIDES)), abs=1e-5)
 
 
+def fuse(target: Floats, images: list[Floats], labels: list[Floats]) -> Floats:
+    return vote(local_weights([difference(target, image, 2) for image in images], 0.1), labels)
+
+
 def test_who_looks_alike_decides_and_all_alike_vote() -> None:
     target = np.zeros((1, *SIDES), np.float32)
     far = np.full_like(target, 10.0)
-    yes, no = np.ones((1, 1, *SIDES), np.float32), np.zeros((1, 1, *SIDES), np.float32)
-    settings = FusionSettings()
-    assert fuse(target, [target, far], [yes, no], settings) == pytest.approx(yes, abs=1e-6)
-    assert fuse(target, [far, target], [yes, no], settings) == pytest.approx(no, abs=1e-6)
-    assert fuse(target, [far, far, far], [yes, yes, no], settings) == pytest.approx(2 / 3 * yes, abs=1e-6)
-    assert local_weights(target, [far, far], settings).sum(axis=0) == pytest.approx(np.ones(SIDES))
+    yes, no = np.zeros((1, 2, *SIDES), np.float32), np.zeros((1, 2, *SIDES), np.float32)
+    yes[:, 1], no[:, 0] = 1, 1
+    assert fuse(target, [target, far], [yes, no]) == pytest.approx(yes, abs=1e-6)
+    assert fuse(target, [far, target], [yes, no]) == pytest.approx(no, abs=1e-6)
+    assert fuse(target, [far, far, far], [yes, yes, no])[0, 1] == pytest.approx(2 / 3 * yes[0, 1], abs=1e-6)
+    assert local_weights([far[0], far[0]], 0.1).sum(axis=0) == pytest.approx(np.ones(SIDES))
+
+
+def test_who_knows_nothing_does_not_vote() -> None:
+    target = np.zeros((1, *SIDES), np.float32)
+    yes, nothing = np.zeros((1, 2, *SIDES), np.float32), np.zeros((1, 2, *SIDES), np.float32)
+    yes[:, 1] = 1
+    assert fuse(target, [target] * 2, [yes, nothing]) == pytest.approx(yes, abs=1e-6)
+    assert not fuse(target, [target] * 3, [yes, nothing, nothing]).any()

@@ -23,14 +23,14 @@ def test_warp_by_whole_voxels_and_by_half_of_one() -> None:
     image = blobs(SIDES)
     shift = np.zeros((3, *SIDES), np.float32)
     shift[1] = 2 * SPACING[1]
-    moved = warp(image, shift, SPACING)
+    moved = warp(image, shift, SPACING, SPACING)
     assert moved[:, :, :-2] == pytest.approx(image[:, :, 2:], abs=1e-5)
     assert moved[0, 3, -1, 4] == pytest.approx(image[0, 3, -1, 4], abs=1e-5)  # beyond the edge, the edge
     shift[:] = 0
     shift[2] = SPACING[2] / 2
-    between = warp(image, shift, SPACING)[..., :-1]
+    between = warp(image, shift, SPACING, SPACING)[..., :-1]
     assert between == pytest.approx((image[..., :-1] + image[..., 1:]) / 2, abs=1e-5)
-    assert warp(image, np.zeros_like(shift), SPACING) == pytest.approx(image, abs=1e-5)
+    assert warp(image, np.zeros_like(shift), SPACING, SPACING) == pytest.approx(image, abs=1e-5)
 
 
 @pytest.mark.parametrize("start", ["centre", "affine"])
@@ -38,24 +38,52 @@ def test_a_known_deformation_is_found(start: str) -> None:
     moving = blobs(SIDES)
     grid = np.stack(np.meshgrid(*(np.linspace(0, np.pi, side) for side in SIDES), indexing="ij"))
     true = (2.0 * np.sin(grid[[1, 2, 0]]) * np.sin(grid)).astype(np.float32)
-    fixed = warp(moving, true, SPACING)
+    fixed = warp(moving, true, SPACING, SPACING)
     settings = RegistrationSettings.model_validate({"start": start, "iterations": 100})
-    found = register(moving, fixed, SPACING, settings)
+    found = register(moving, fixed, SPACING, SPACING, settings)
     assert found.shape == (3, *SIDES)
     inner = (slice(None), *[slice(4, -4)] * 3)
     assert np.abs(found - true)[inner].mean() < 0.3 * np.abs(true)[inner].mean()
-    before, after = (np.square(image - fixed)[inner].mean() for image in (moving, warp(moving, found, SPACING)))
+    before, after = (
+        np.square(image - fixed)[inner].mean() for image in (moving, warp(moving, found, SPACING, SPACING))
+    )
     assert after < 0.1 * before
+
+
+def test_images_of_different_spacing() -> None:
+    """The same anatomy on a grid of half the spacing: no voxel step of one is a step of the other."""
+    fine = blobs(SIDES)
+    coarse = np.ascontiguousarray(fine[:, ::2, ::2, ::2])
+    double = (2 * SPACING[0], 2 * SPACING[1], 2 * SPACING[2])
+    nothing = np.zeros((3, *coarse.shape[1:]), np.float32)
+    assert warp(fine, nothing, SPACING, double) == pytest.approx(coarse, abs=1e-5)
+    found = register(fine, coarse, SPACING, double, RegistrationSettings(iterations=20))
+    assert np.square(warp(fine, found, SPACING, double) - coarse).mean() < 0.3 * np.square(coarse).mean()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_flat_images(axis: int) -> None:
+    sides = [24, 22, 20]
+    sides[axis] = 1
+    moving = blobs((24, 22, 20)).take([9], axis=axis + 1)
+    fixed = np.roll(moving, 2, axis=(axis + 1) % 3 + 1)
+    found = register(moving, fixed, SPACING, SPACING, RegistrationSettings())
+    assert found.shape == (3, *sides)
+    inner = (slice(None), *(slice(None) if side == 1 else slice(4, -4) for side in sides))
+    after, before = (
+        np.square(image - fixed)[inner].mean() for image in (warp(moving, found, SPACING, SPACING), moving)
+    )
+    assert after < 0.2 * before
 
 
 def test_images_of_different_sides_are_centred() -> None:
     whole = blobs((32, 28, 24))
     part = np.ascontiguousarray(whole[:, 3:-3, 2:-2, 2:-2])
-    found = register(whole, part, SPACING, RegistrationSettings(iterations=20))
+    found = register(whole, part, SPACING, SPACING, RegistrationSettings(iterations=20))
     assert found.shape == (3, 26, 24, 20)
     expected = np.array([3, 2, 2]) * np.array(SPACING)
     assert found.mean(axis=(1, 2, 3)) == pytest.approx(expected, abs=0.1)
-    assert np.square(warp(whole, found, SPACING) - part).mean() < 0.02
+    assert np.square(warp(whole, found, SPACING, SPACING) - part).mean() < 0.02
 
 
 @pytest.mark.parametrize("sides", [(9, 8, 7), (6, 6, 6)])
@@ -72,5 +100,5 @@ def test_a_field_that_was_thinned_comes_back(sides: tuple[int, int, int]) -> Non
 
 def test_the_same_pair_gives_the_same_field() -> None:
     one, two = blobs(SIDES, 1), blobs(SIDES, 2)
-    first, second = (register(one, two, SPACING, RegistrationSettings(iterations=10)) for _ in range(2))
+    first, second = (register(one, two, SPACING, SPACING, RegistrationSettings(iterations=10)) for _ in range(2))
     assert np.array_equal(first, second)

@@ -111,6 +111,18 @@ def dies_of_the_first(pipe: Connection) -> None:
         pipe.send(Outcome(task.folder, None, 0.0, 0.5, True))
 
 
+def dies_before_it_reads(pipe: Connection) -> None:
+    time.sleep(0.5)  # the task is in the pipe by then
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_before_it_has_read_its_task(tmp_path: Path) -> None:
+    done: list[Outcome] = []
+    tasks = [Task(tmp_path / "one", "key", tmp_path, None, "encdec", 1, 1, (), False)]
+    side_by_side(1, dies_before_it_reads)(tasks, done.append)
+    assert "its process died" in (done[0].error or "")
+
+
 def test_a_cell_whose_process_dies_every_time_fails_alone(tmp_path: Path) -> None:
     tasks = [
         Task(tmp_path / name, "key", tmp_path, None, "encdec", 1, seed, (), False)

@@ -15,9 +15,14 @@ def register(
     seed: Annotated[int, typer.Option(help="Seed of the choice of labelled cases.")] = 0,
     labelled: Annotated[Path | None, typer.Option(help="File that names the labelled cases, one a line.")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.")] = False,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file, instead of `registration`.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="e.g. semisup.atlas.registration.start=affine; repeatable."),
+    ] = None,
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
 ) -> None:
     """Label test images by deforming labelled ones onto them: no training, a floor for every comparison."""
     from frugalseg.jobs.register import register as job
 
-    job(data, out, labels, seed, labelled, store=store, probabilities=probabilities)
+    job(data, out, labels, seed, labelled, recipe or "registration", settings or (), store, probabilities)

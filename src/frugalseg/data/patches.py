@@ -164,7 +164,9 @@ class Samples:
         weak = None
         if self.weak and not labelled:
             weak = np.ascontiguousarray(augment.flip(image.copy(), drawn.flips), np.float32)
-            weak[unknown] = 0
+            weak[_unknown(len(image), case.missing, ())] = (
+                0  # the teacher sees channels that the student must do without
+            )
         image = augment.flip(augment.intensities(image, drawn), drawn.flips)
         image[unknown] = 0
         inside = augment.flip(inside, drawn.flips)

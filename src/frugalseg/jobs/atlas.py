@@ -5,12 +5,15 @@ Interrupted, it goes on where it was: what is complete and intact is not made ag
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frugalseg.config import Config
 from frugalseg.data.budget import Split
@@ -19,10 +22,10 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import Entry, StoredCase, default_store, open_array
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
-from frugalseg.jobs.resources import usable_cpus
+from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.jobs.show import bar, say
-from frugalseg.semisup.atlas import AtlasSettings, Labelled, dice, fused, shares_of
-from frugalseg.semisup.registration import Floats, register, restored, thinned
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, dice, fused
+from frugalseg.semisup.registration import Floats, one_thread, register, registration_version, restored, thinned
 
 VERSION = 1  # of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
@@ -63,124 +66,150 @@ def with_guesses(
     """Return the cases, the unlabelled ones with probabilities that the labelled ones give them.
 
     Args:
-        cases: Labelled cases first, then unlabelled ones, of one spacing.
+        cases: Labelled cases first, then unlabelled ones.
         labelled: How many are labelled.
         scheme: What the labels mean.
         settings: How they are registered and fused.
         root: The store.
-        workers: Cases at a time; by default one a processor.
+        workers: Cases at a time; by default as many as processors and memory allow.
 
     Raises:
-        UserError: The cases are not alike enough, or have different spacings, or labels that show a part only.
+        UserError: The cases are not alike enough, or a label shows a part only.
     """
     known, others = list(cases[:labelled]), list(cases[labelled:])
-    require_fit(known, others)
-    work = [_Work(case, tuple(one for one in known if one.name != case.name), scheme.classes, settings, root)
-            for case in (*(known[:CHECKED] if len(known) > 1 else ()), *others)]  # fmt: skip
-    made = {item.target.name: path for item, path in zip(work, _all(work, workers), strict=True)}
-    if len(known) > 1:
-        require_alike(known[:CHECKED], made, scheme)
-    return [*known, *(replace(case, guess=made[case.name]) for case in others)]
-
-
-def require_fit(known: Sequence[StoredCase], others: Sequence[StoredCase]) -> None:
-    """Refuse what cannot be registered case by case."""
-    spacings = {case.spacing for case in (*known, *others)}
-    if len(spacings) > 1:
-        told = " and ".join(" x ".join(f"{side:g}" for side in spacing) for spacing in sorted(spacings)[:2])
-        raise UserError(
-            f"registration needs one spacing, there are {told} mm; set preprocess.spacing", "semisup.atlas"
-        )
     if any(case.in_part for case in known):
         raise UserError("registration needs labels that show every structure", "semisup.atlas")
+    atlas = _Atlas(known, scheme, settings, root)
+    count = workers or workers_that_fit(cases, len(known), scheme)
+    if len(known) > 1:
+        checked = known[:CHECKED]
+        require_alike(checked, [entry.array("guess") for entry in atlas.label(checked, count)], scheme)
+    else:
+        say("atlas: with one labelled case nothing tells how well registration works here")
+    made = atlas.label(others, count)
+    return [
+        *known,
+        *(
+            # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
+            replace(case, guess=entry.array("guess"), key=hash_value({"case": case.key, "guess": entry.key}))
+            for case, entry in zip(others, made, strict=True)
+        ),
+    ]
 
 
-def require_alike(known: Sequence[StoredCase], made: dict[str, Path], scheme: LabelScheme) -> None:
+def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme) -> int:
+    """Return how many cases are fused at a time: one a processor, fewer where half of the free memory ends."""
+    largest = max((math.prod(case.shape) for case in cases), default=1)
+    channels = max((len(case.background) for case in cases), default=1)
+    each = bytes_needed(largest, channels, scheme.outputs, labelled)
+    return max(1, min(usable_cpus(), free_memory() // 2 // each))
+
+
+def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: LabelScheme) -> None:
     """Say how well labelled cases are labelled by the others; refuse where that is bad.
 
     Raises:
         UserError: It is.
     """
     scores = []
-    for case in known:
+    for case, path in zip(known, made, strict=True):
         assert case.label is not None
         truth = np.asarray(open_array(case.label)[:])
-        shares = np.asarray(open_array(made[case.name])[:])
+        shares = np.asarray(open_array(path)[:])
         found = shares.reshape(scheme.groups, scheme.classes, *truth.shape[1:])
         scores.append(dice(found.astype(np.float32), truth))
     mean = float(np.mean(scores))
     if mean < LEAST_DICE:
         raise UserError(
             f"registration labels the labelled cases from each other with a Dice of {mean:.2f} only: the images "
-            "are not alike enough, or not roughly aligned; choose a method without semisup.atlas",
+            "are not alike enough, or not roughly aligned; try semisup.atlas.registration.start=affine, or "
+            "choose a method that does not register",
             "semisup.atlas",
         )
     say(f"atlas: labelled cases labelled by the others, registered: Dice {mean:.3f} (worst {min(scores):.3f})")
 
 
-class _Work:
-    """One case to be labelled, and from what."""
+class _Atlas:
+    """The labelled cases, read once and shared by all threads, and what is kept of their registrations."""
 
     def __init__(
-        self, target: StoredCase, known: tuple[StoredCase, ...], classes: int, settings: AtlasSettings, root: Path
+        self, known: Sequence[StoredCase], scheme: LabelScheme, settings: AtlasSettings, root: Path
     ) -> None:
-        self.target, self.known, self.classes, self.settings, self.root = target, known, classes, settings, root
+        self.known, self.scheme, self.settings, self.root = known, scheme, settings, root
+        self._read: dict[str, Labelled] = {}
+        self._lock = threading.Lock()
 
-    def __call__(self) -> Path:
-        """Make what is missing; return the path of the fused probabilities."""
+    def label(self, targets: Sequence[StoredCase], workers: int) -> list[Entry]:
+        """Return what holds each target's probabilities, of all labelled cases but itself; make what is missing."""
+        # SimpleITK and SciPy release the interpreter's lock: threads are enough, and share nothing that changes.
+        pool = ThreadPoolExecutor(max(1, min(workers, len(targets))))
+        waits = True
+        try:
+            with one_thread(), bar("registering", len(targets)) as advance:
+                futures = [pool.submit(self._one, case, advance) for case in targets]
+                return [future.result() for future in futures]
+        except BaseException as error:
+            waits = isinstance(error, Exception)
+            raise
+        finally:
+            pool.shutdown(wait=waits, cancel_futures=True)
+
+    def _one(self, target: StoredCase, advance: Callable[[], None]) -> Entry:
+        others = [case for case in self.known if case.name != target.name]
         content = {
             "version": VERSION,
-            "target": self.target.key,
-            "labelled": [case.key for case in self.known],
+            "target": target.key,
+            "labelled": [case.key for case in others],
             "settings": self.settings.model_dump(mode="json"),
+            "registration": registration_version(),
         }
-        entry = Entry(self.root, self.target.name, hash_value(content))
+        entry = Entry(self.root, target.name, hash_value(content))
         if entry.read() is None:
-            target = _image(self.target)
-            cases, fields = [], []
-            for case in self.known:
-                assert case.label is not None
-                label = np.asarray(open_array(case.label)[:])
-                cases.append(Labelled(_image(case), shares_of(label, self.classes)))
-                fields.append(self.field(case, cases[-1].image, target))
-            found = fused(target, cases, fields, self.target.spacing, self.settings.fusion)
+            image = _image(target)
+            fields = [self._field(case, target, image) for case in others]
+            sides = (image.shape[1], image.shape[2], image.shape[3])
+            found = fused(
+                image, target.spacing, [self._labelled(case) for case in others],
+                lambda number: restored(fields[number], sides), self.scheme.classes, self.settings.fusion,
+            )  # fmt: skip
             shares = np.rint(255 * found.clip(0, 1)).astype(np.uint8)
             arrays = {"guess": shares.reshape(-1, *shares.shape[2:])}
-            entry.write(arrays, {"labelled": [case.name for case in self.known]})
-        return entry.array("guess")
+            entry.write(arrays, {"labelled": [case.name for case in others]})
+        advance()
+        return entry
 
-    def field(self, case: StoredCase, moving: Floats, target: Floats) -> Floats:
-        """Return the displacement onto the target, from the store if it is there."""
+    def _labelled(self, case: StoredCase) -> Labelled:
+        with self._lock:
+            if case.name not in self._read:
+                assert case.label is not None
+                label = np.asarray(open_array(case.label)[:])
+                self._read[case.name] = Labelled(_image(case), label, case.spacing)
+            return self._read[case.name]
+
+    def _field(self, case: StoredCase, target: StoredCase, image: Floats) -> NDArray[np.float16]:
+        """Return the thinned displacement of a case onto the target, from the store if it is there.
+
+        Raises:
+            UserError: None was found.
+        """
         how = self.settings.registration.model_dump(mode="json")
-        images = [self.target.image.name, case.image.name]  # whose names carry their keys
-        key = hash_value({"version": VERSION, "how": how, "of": images})
-        entry = Entry(self.root, f"{self.target.name}-{case.name}", key)
-        sides = (target.shape[1], target.shape[2], target.shape[3])
+        images = [target.image.name, case.image.name]  # whose names carry their keys
+        key = hash_value({"version": VERSION, "registration": registration_version(), "how": how, "of": images})
+        entry = Entry(self.root, f"{target.name}-{case.name}", key)
         if entry.read() is None:
-            entry.write({"field": thinned(register(moving, target, case.spacing, self.settings.registration))}, {})
-        return restored(np.asarray(open_array(entry.array("field"))[:]), sides)
+            moving = self._labelled(case)
+            try:
+                found = register(moving.image, image, case.spacing, target.spacing, self.settings.registration)
+            except (ValueError, RuntimeError) as error:
+                line = " ".join(str(error).split())[-200:]
+                raise UserError(
+                    f"{case.name} cannot be registered onto {target.name} ({line}); look at both with `frugalseg "
+                    "check`, or choose a method that does not register",
+                    "semisup.atlas",
+                ) from error
+            entry.write({"field": thinned(found)}, {})
+        return np.asarray(open_array(entry.array("field"))[:])
 
 
 def _image(case: StoredCase) -> Floats:
     return np.asarray(open_array(case.image)[:], np.float32)
-
-
-def _all(work: Sequence[_Work], workers: int | None) -> list[Path]:
-    """Do all of it, several cases at a time."""
-    count = min(workers or usable_cpus(), len(work))
-    # SimpleITK and SciPy release the interpreter's lock: threads are enough, and share nothing.
-    pool = ThreadPoolExecutor(max(1, count))
-    waits = True
-    try:
-        with bar("registering", len(work)) as advance:
-            return [_done(future.result(), advance) for future in [pool.submit(item) for item in work]]
-    except BaseException as error:
-        waits = isinstance(error, Exception)
-        raise
-    finally:
-        pool.shutdown(wait=waits, cancel_futures=True)
-
-
-def _done(path: Path, advance: Callable[[], None]) -> Path:
-    advance()
-    return path

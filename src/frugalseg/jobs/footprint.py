@@ -92,7 +92,8 @@ def footprint(
         line = small.peak - slope * (quarter - settings.chunk)
         rest = {other: task for other, task in config.auxiliary.items() if other != name}
         alone = config.model_copy(update={"auxiliary": rest})
-        floor = footprint(alone, plan, channels, scheme, labelled if not rest else samples, labelled)
+        unseen = not rest and config.semisup is None  # nobody looks at unlabelled crops then
+        floor = footprint(alone, plan, channels, scheme, labelled if unseen else samples, labelled)
         least = floor.peak + small.static - floor.static
         return replace(small, peak=max(round(line), least))
     return _simulate(config, plan, channels, scheme, samples, labelled)

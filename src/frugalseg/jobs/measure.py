@@ -9,7 +9,6 @@ from pathlib import Path
 from frugalseg.config import load_config
 from frugalseg.data.budget import make_split, without_labels
 from frugalseg.data.manifest import read_manifest
-from frugalseg.jobs.atlas import guessed
 from frugalseg.jobs.first_plan import first_plan, order
 from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.run import Run
@@ -32,7 +31,10 @@ def undertaken(
     if pretraining:
         config, split = config.of_pretraining(), without_labels(manifest)
     cases = order(prepared(manifest, split.readable, store, preparation), split)
-    cases = guessed(config, manifest, split, cases, store)
+    if config.semisup is not None and config.semisup.atlas is not None:
+        # Registered for a look at the clock? A teacher alone takes as long a step, or longer.
+        taught = config.semisup.model_copy(update={"atlas": None})
+        config = config.model_copy(update={"semisup": taught})
     config, plan = first_plan(config, manifest, cases, split)
     plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
     return Run(Path(), config, plan, manifest, split, cases)

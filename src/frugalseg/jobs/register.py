@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from frugalseg import __version__
+from frugalseg.config import load_config
 from frugalseg.data.prepare import prepare as prepare_cases
-from frugalseg.data.preprocess import Prepared, PreprocessSettings, preprocess
+from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import default_store, open_array
 from frugalseg.errors import UserError
@@ -22,11 +23,10 @@ from frugalseg.inference.inputs import find_inputs, read_input
 from frugalseg.inference.restore import Place, placed_blocks
 from frugalseg.jobs.ahead import WriteBehind
 from frugalseg.jobs.atlas import with_guesses
-from frugalseg.jobs.budget import budget_of
+from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.predict import FORMAT_VERSION, RECORD, predict_case
 from frugalseg.jobs.prepare import chosen, workers_that_fit
 from frugalseg.jobs.show import bar, say
-from frugalseg.semisup.atlas import AtlasSettings
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def register(
     labels: int | None = None,
     seed: int = 0,
     labelled: Path | None = None,
-    settings: AtlasSettings | None = None,
-    preprocessing: PreprocessSettings | None = None,
+    recipe: str | Path = "registration",
+    overrides: Sequence[str] = (),
     store: Path | None = None,
     probabilities: bool = False,
 ) -> list[Path]:
@@ -66,8 +66,8 @@ def register(
         labels: How many labels are read; by default all.
         seed: Seed of the choice of labelled cases.
         labelled: File that names the labelled cases, one a line, instead of a number.
-        settings: How images are registered and labels fused.
-        preprocessing: What is done to the images first.
+        recipe: Name of a recipe, or a file, whose `semisup.atlas` and `preprocess` are taken.
+        overrides: Settings such as "semisup.atlas.registration.start=affine".
         store: Where prepared cases and registrations are kept.
         probabilities: Also write each structure's probability.
 
@@ -77,12 +77,17 @@ def register(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
+    config = load_config(recipe, overrides)
+    settings = None if config.semisup is None else config.semisup.atlas
+    if settings is None:
+        raise UserError(f"{config.method!r} registers nothing; set semisup.atlas", "semisup.atlas")
     manifest, split = budget_of(data, labels, seed, labelled, transductive=True)
     tests = {case.name for case in manifest.test}
     if not tests:
         raise UserError("lists no test images to label", data)
-    settings, root = settings or AtlasSettings(), store or default_store()
-    preparation, _ = chosen(manifest, split.readable, preprocessing or PreprocessSettings())
+    root = store or default_store()
+    # As for a network: what is done to images is chosen from the training cases alone.
+    preparation, _ = chosen(manifest_of(data), split.readable, config.preprocess)
     by_name = {case.name: case for case in manifest.training}
     wanted = [by_name[name] for name in (*split.labelled, *(n for n in split.unlabelled if n in tests))]
     begun = time.monotonic()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC, GROUPS, SHARED = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev/shm")
+SHARE = "FRUGALSEG_SHARE"  # environment: how many processes of ours share the machine; each has its part of it
 UNLIMITED = 2**60  # version 1 writes a number near 2 ** 63 where there is no limit
 
 
@@ -33,7 +34,7 @@ def look(device: str) -> Resources:
     if device == "cuda":
         import torch
 
-        gpu = int(torch.cuda.mem_get_info()[0])
+        gpu = int(torch.cuda.mem_get_info()[0]) // share()
     return Resources(free_memory(), usable_cpus(), gpu, free_disk(SHARED) if SHARED.is_dir() else None)
 
 
@@ -49,7 +50,13 @@ def free_memory(proc: Path = PROC, groups: Path = GROUPS) -> int:
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     known = [value for value in free if value is not None]
-    return max(0, min(known)) if known else 8 * 2**30
+    return (max(0, min(known)) if known else 8 * 2**30) // share()
+
+
+def share() -> int:
+    """Return how many processes of ours share the machine: those of a study's cells side by side."""
+    told = os.environ.get(SHARE, "1")
+    return max(1, int(told)) if told.isdecimal() else 1
 
 
 def usable_cpus(proc: Path = PROC, groups: Path = GROUPS, affinity: int | None = None) -> int:
@@ -64,7 +71,7 @@ def usable_cpus(proc: Path = PROC, groups: Path = GROUPS, affinity: int | None =
         ]
         if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]) > 0:
             count = min(count, math.ceil(int(words[0]) / int(words[1])))
-    return max(1, count)
+    return max(1, count // share())
 
 
 def free_disk(folder: Path) -> int:

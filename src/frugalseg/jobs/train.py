@@ -36,6 +36,7 @@ from frugalseg.jobs.record import (
 )
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
+from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
@@ -162,6 +163,7 @@ def train(
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
+        require_mixable(config, cases[: len(split.labelled)])
         cases = guessed_once(processes, config, manifest, split, cases, store)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
@@ -286,6 +288,30 @@ def prepared_once(
     if processes.first:
         processes.wait()
     return cases
+
+
+def require_mixable(config: Config, labelled: Sequence[StoredCase]) -> None:
+    """Refuse copy-paste where a label shows a part only, or where a process would have one kind of crops alone.
+
+    Raises:
+        UserError: Tells which.
+    """
+    if not isinstance(config.semisup, CopyPasteSettings):
+        return
+    if any(case.in_part for case in labelled):
+        raise UserError(
+            "copy_paste needs labels that show every structure; take semisup.kind=teacher", "semisup.kind"
+        )
+    world, least = (
+        config.training.devices * config.training.nodes,
+        min(config.sampling.labelled, config.sampling.unlabelled),
+    )
+    if world > least:
+        raise UserError(
+            f"{world} processes cannot each mix a labelled with an unlabelled crop: a step has {least} of a kind; "
+            "take fewer --devices or --nodes, or more crops (sampling.labelled, sampling.unlabelled)",
+            "training.devices",
+        )
 
 
 def guessed_once(

@@ -1,4 +1,4 @@
-"""The loss on samples that a teacher segments: the supervised loss with probabilities in the label's place.
+"""The loss on samples that a teacher segments: the supervised one with probabilities in the label's place, by crop.
 
 Dice of a class is (2 sum(w p q) + s) / (sum(w p p) + sum(w q q) + s), as in `objectives.segmentation`, which it
 equals where q is 0 or 1. Cross-entropy is -sum(w q log p) over all of the crop's own voxels, not over those with

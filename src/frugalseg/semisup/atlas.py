@@ -6,15 +6,17 @@ network it knows more than the network does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.semisup.fusion import FusionSettings, fuse
+from frugalseg.semisup.fusion import FusionSettings, difference, local_weights, vote
 from frugalseg.semisup.registration import Floats, RegistrationSettings, Spacing, warp
 from frugalseg.settings import Settings
+
+IGNORED = 255
 
 
 class AtlasSettings(Settings):
@@ -26,10 +28,11 @@ class AtlasSettings(Settings):
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled case: its image (C, x, y, z), its classes as shares (R, K, x, y, z), 0 where nothing is known."""
+    """A labelled case: image (C, x, y, z), classes (R, x, y, z) with 255 where nothing is known, spacing in mm."""
 
     image: Floats
-    shares: Floats
+    label: NDArray[np.uint8]
+    spacing: Spacing
 
 
 def shares_of(label: NDArray[np.uint8], classes: int) -> Floats:
@@ -39,26 +42,41 @@ def shares_of(label: NDArray[np.uint8], classes: int) -> Floats:
 
 def fused(
     target: Floats,
-    cases: Sequence[Labelled],
-    displacements: Sequence[Floats],
     spacing: Spacing,
+    cases: Sequence[Labelled],
+    field: Callable[[int], Floats],
+    classes: int,
     settings: FusionSettings,
 ) -> Floats:
-    """Return the probabilities (R, K, x, y, z) of the target's classes.
+    """Return the probabilities (R, K, x, y, z) of the target's classes, 0 for all where nothing is known.
+
+    Of the cases' warped images and labels one is held at a time.
 
     Args:
         target: (C, x, y, z).
+        spacing: Of its grid, in mm.
         cases: The labelled cases.
-        displacements: Of each, onto the target; see `registration.register`.
-        spacing: Of all grids, in mm.
+        field: The displacement of the case of that number onto the target (`registration.register`); called twice.
+        classes: K.
         settings: How they vote.
     """
-    images = [warp(case.image, field, spacing) for case, field in zip(cases, displacements, strict=True)]
-    labels = []
-    for case, field in zip(cases, displacements, strict=True):
-        flat = case.shares.reshape(-1, *case.shares.shape[2:])
-        labels.append(warp(flat, field, spacing).reshape(*case.shares.shape[:2], *field.shape[1:]))
-    return fuse(target, images, labels, settings)
+    apart = [
+        difference(target, warp(case.image, field(number), case.spacing, spacing), settings.radius)
+        for number, case in enumerate(cases)
+    ]
+
+    def labels() -> Iterator[Floats]:
+        for number, case in enumerate(cases):
+            shares = shares_of(case.label, classes)
+            flat = shares.reshape(-1, *shares.shape[2:])
+            yield warp(flat, field(number), case.spacing, spacing).reshape(*shares.shape[:2], *target.shape[1:])
+
+    return vote(local_weights(apart, settings.decay), labels())
+
+
+def bytes_needed(voxels: int, channels: int, outputs: int, cases: int) -> int:
+    """Return what fusing the labels of `cases` cases for a target of so many voxels holds at most, about."""
+    return voxels * (4 * cases + 8 * channels + 16 * outputs + 48)
 
 
 def dice(found: Floats, truth: NDArray[np.uint8]) -> float:
@@ -66,8 +84,9 @@ def dice(found: Floats, truth: NDArray[np.uint8]) -> float:
     best = found.argmax(axis=1)
     scores = []
     for group in range(len(truth)):
+        known = truth[group] != IGNORED
         for k in range(1, found.shape[1]):
-            a, b = best[group] == k, truth[group] == k
+            a, b = (best[group] == k) & known, truth[group] == k
             if b.any():
                 scores.append(2 * float((a & b).sum()) / float(a.sum() + b.sum()))
     return float(np.mean(scores)) if scores else 0.0

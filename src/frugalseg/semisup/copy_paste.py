@@ -54,9 +54,10 @@ class CopyPaste(PseudoLabels):
         if first == 0 or not len(says):  # a process of several may have the one kind alone
             return self.with_pseudo(batch, truth, weight, step, steps)
         images, inside = batch.image.clone(), None if batch.inside is None else batch.inside.clone()
+        keys = batch.keys.tolist()
         for number in range(len(says)):
             partner, here = number % first, first + number
-            mask = self.mask(int(batch.keys[here]), batch.image.shape[2:]).to(batch.image.device)
+            mask = self.mask(keys[here], batch.image.shape[2:]).to(batch.image.device)
             if (step + number) % 2:
                 mask = ~mask
             images[here] = torch.where(mask, batch.image[partner], batch.image[here])

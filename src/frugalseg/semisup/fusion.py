@@ -6,7 +6,7 @@ mean squared difference of the images over a cube about the voxel, less the smal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import ndimage
 from frugalseg.settings import Settings
 
 Floats = NDArray[np.float32]
+LEAST_KNOWN = 0.5  # share of the votes in a voxel that must know something
 
 
 class FusionSettings(Settings):
@@ -28,28 +29,35 @@ class FusionSettings(Settings):
     """h: the difference, in variances of the image, at which a weight falls to 1 / e."""
 
 
-def fuse(target: Floats, images: Sequence[Floats], labels: Sequence[Floats], settings: FusionSettings) -> Floats:
-    """Return the probability of each class, of the labels' shape, adding up to what theirs add up to.
+def difference(target: Floats, image: Floats, radius: int) -> Floats:
+    """Return the images' mean squared difference (x, y, z) over a cube about each voxel, and over the channels."""
+    apart = np.square(image - target).mean(axis=0)
+    return np.asarray(ndimage.uniform_filter(apart, 2 * radius + 1, mode="nearest"), np.float32)
+
+
+def local_weights(differences: Sequence[Floats], decay: float) -> Floats:
+    """Return each image's weights (images, x, y, z), adding up to 1 in every voxel."""
+    apart = np.stack(differences)
+    apart -= apart.min(axis=0)
+    np.exp(-apart / decay, out=apart)
+    apart /= apart.sum(axis=0)
+    return apart
+
+
+def vote(weights: Floats, labels: Iterable[Floats]) -> Floats:
+    """Return the probability of each class (R, K, x, y, z).
+
+    Who knows nothing of a voxel does not vote there; where those who do have less than half of the weight, nothing
+    is known: 0 for every class.
 
     Args:
-        target: (C, x, y, z), the image that is labelled.
-        images: Registered images of its shape.
-        labels: Their labels as shares (R, K, x, y, z).
-        settings: How.
+        weights: (cases, x, y, z).
+        labels: Shares of the classes (R, K, x, y, z) of one case after the other, 0 for all where it knows nothing.
     """
-    weights = local_weights(target, images, settings)
-    total = np.zeros_like(labels[0])
+    total: Floats | None = None
     for weight, label in zip(weights, labels, strict=True):
-        total += weight * label
-    return total
-
-
-def local_weights(target: Floats, images: Sequence[Floats], settings: FusionSettings) -> Floats:
-    """Return each image's weights (images, x, y, z), adding up to 1 in every voxel."""
-    side = 2 * settings.radius + 1
-    apart = np.stack([
-        ndimage.uniform_filter(np.square(image - target).mean(axis=0), side, mode="nearest") for image in images
-    ])  # fmt: skip
-    apart -= apart.min(axis=0)
-    weights = np.exp(-apart / settings.decay)
-    return np.asarray(weights / weights.sum(axis=0), np.float32)
+        total = weight * label if total is None else total + weight * label
+    if total is None:
+        raise ValueError("nobody to vote")
+    mass = total.sum(axis=1, keepdims=True)
+    return np.where(mass >= LEAST_KNOWN, total / np.maximum(mass, LEAST_KNOWN), 0).astype(np.float32)

@@ -84,7 +84,8 @@ class PseudoLabels(Semisup):
     def labels(self, says: Tensor) -> tuple[Tensor, Tensor]:
         """Turn probabilities (U, R, K, x, y, z) into what is learnt, and where (U, R, x, y, z): 0 or 1."""
         largest, best = says.max(dim=2)
-        sure = (largest >= self.settings.confidence).to(says.dtype)
+        # All probabilities are 0 where registered cases know nothing.
+        sure = ((largest >= self.settings.confidence) & (largest > 0)).to(says.dtype)
         if self.settings.labels == "soft":
             return says, sure
         hard = functional.one_hot(best, self.classes).movedim(-1, 2)

@@ -7,6 +7,8 @@ aligned. Several channels are registered by their mean. One thread, so that a pa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from frugalseg.settings import Settings
 
 Spacing = tuple[float, float, float]
 Floats = NDArray[np.float32]
+LEAST_SIDE = 4  # voxels; below it an axis counts as flat
 
 
 class RegistrationSettings(Settings):
@@ -33,7 +36,9 @@ class RegistrationSettings(Settings):
     """Standard deviation, in voxels, by which the field is smoothed after each iteration."""
 
 
-def register(moving: Floats, fixed: Floats, spacing: Spacing, settings: RegistrationSettings) -> Floats:
+def register(
+    moving: Floats, fixed: Floats, moving_spacing: Spacing, spacing: Spacing, settings: RegistrationSettings
+) -> Floats:
     """Return the displacement (3, x, y, z) in mm that takes each voxel of `fixed` to its place in `moving`.
 
     Both grids begin at the same corner. With d the displacement, voxel v of the fixed image shows what the moving
@@ -42,12 +47,18 @@ def register(moving: Floats, fixed: Floats, spacing: Spacing, settings: Registra
     Args:
         moving: (C, x, y, z).
         fixed: (C, x, y, z), of its own sides.
-        spacing: Of both, in mm.
+        moving_spacing: Of the moving image, in mm.
+        spacing: Of the fixed image, in mm.
         settings: How.
+
+    Raises:
+        ValueError: No field was found: it has values that are no numbers.
     """
     import SimpleITK as sitk
 
-    still, moved = _image(sitk, fixed.mean(axis=0), spacing), _image(sitk, moving.mean(axis=0), spacing)
+    sides = fixed.shape[1:]
+    still = _image(sitk, _thick(fixed.mean(axis=0)), spacing)
+    moved = _image(sitk, _thick(moving.mean(axis=0)), moving_spacing)
     first = _first(sitk, still, moved, settings)
     nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(moving.min()))
     field = _demons(sitk, still, nearer, settings)
@@ -55,21 +66,51 @@ def register(moving: Floats, fixed: Floats, spacing: Spacing, settings: Registra
     told = sitk.TransformToDisplacementField(
         whole, sitk.sitkVectorFloat32, still.GetSize(), still.GetOrigin(), still.GetSpacing()
     )
-    return np.ascontiguousarray(sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0))
+    found = sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0)[:, : sides[0], : sides[1], : sides[2]]
+    if not np.isfinite(found).all():
+        raise ValueError("no deformation was found: the field has values that are no numbers")
+    return np.ascontiguousarray(found)
 
 
-def warp(volume: Floats, displacement: Floats, spacing: Spacing) -> Floats:
+def _thick(image: Floats) -> Floats:
+    """Return an image (x, y, z) whose flat axes go on as they end: demons need some voxels along each."""
+    return np.pad(image, [(0, max(0, LEAST_SIDE - side)) for side in image.shape], mode="edge")
+
+
+def warp(volume: Floats, displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:
     """Return what a volume (C, x, y, z) shows at the displaced voxels, linearly; beyond its edge, its edge.
 
     Args:
         volume: On the moving image's grid.
         displacement: (3, x, y, z) in mm, as `register` returns it.
-        spacing: Of both grids, in mm.
+        volume_spacing: Of the moving image's grid, in mm.
+        spacing: Of the displacement's grid, in mm.
     """
     sides = displacement.shape[1:]
     voxels = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in sides), indexing="ij"))
-    places = voxels + displacement / np.array(spacing, np.float32)[:, None, None, None]
+    here, there = (np.array(size, np.float32)[:, None, None, None] for size in (spacing, volume_spacing))
+    places = (voxels * here + displacement) / there
     return _sample(volume, places)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the `with` block SimpleITK's filters have a thread each: their callers are many."""
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def registration_version() -> str:
+    """Return the version of what registers: another one may give another field."""
+    import SimpleITK as sitk
+
+    return str(sitk.Version.VersionString())
 
 
 def thinned(displacement: Floats) -> NDArray[np.float16]:

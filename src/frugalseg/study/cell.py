@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg import __version__
-from frugalseg.config import Config, load_config
+from frugalseg.config import load_config
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, write_json
 from frugalseg.formats import read_sealed, seal
@@ -120,7 +120,7 @@ def _run(task: Task) -> dict[str, Any]:
 
     config = load_config(task.recipe, [*task.overrides, f"training.seed={task.seed}"])
     if not config.trained:
-        return _registered(task, config)
+        return _registered(task)
     run, predictions, scores = (task.folder / name for name in ("run", "predictions", "scores"))
     named: dict[str, Any] = {"recipe": task.recipe} if isinstance(task.recipe, Path) else {"method": task.recipe}
     result = train(
@@ -156,7 +156,7 @@ def _run(task: Task) -> dict[str, Any]:
     }
 
 
-def _registered(task: Task, config: Config) -> dict[str, Any]:
+def _registered(task: Task) -> dict[str, Any]:
     from frugalseg.jobs.evaluate import evaluate
     from frugalseg.jobs.machine import describe, peak_memory_bytes
     from frugalseg.jobs.predict import RECORD
@@ -166,11 +166,7 @@ def _registered(task: Task, config: Config) -> dict[str, Any]:
     begun = time.monotonic()
     if not (predictions / RECORD).exists():
         shutil.rmtree(predictions, ignore_errors=True)
-        atlas = None if config.semisup is None else config.semisup.atlas
-        register(
-            task.data, predictions, task.labels, task.seed, settings=atlas, preprocessing=config.preprocess,
-            store=task.store,
-        )  # fmt: skip
+        register(task.data, predictions, task.labels, task.seed, None, task.recipe, task.overrides, task.store)
     seconds = time.monotonic() - begun
     shutil.rmtree(scores, ignore_errors=True)
     found = evaluate(predictions, task.data, scores)

@@ -91,7 +91,8 @@ def step_costs(
         found[name] = measure_step(
             data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
         )
-        say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
+        if found[name] is not UNTRAINED:
+            say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
     return found
 
 

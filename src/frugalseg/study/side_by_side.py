@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from frugalseg.errors import UserError
-from frugalseg.jobs.resources import usable_cpus
+from frugalseg.jobs.resources import SHARE, usable_cpus
 from frugalseg.study.cell import Interrupted, Outcome, Task, run_cell
 from frugalseg.study.run import Mapper
 from frugalseg.training.stop import StopRequest
@@ -65,9 +65,9 @@ class _Worker:
         self, number: int, gpus: Sequence[str], processes: int, serve: Callable[[Connection], None]
     ) -> None:
         self.serve = serve
-        self.environment = {"OMP_NUM_THREADS": str(max(1, usable_cpus() // processes))}
-        if "OMP_NUM_THREADS" in os.environ:
-            self.environment = {}
+        self.environment = {SHARE: str(processes)}
+        if "OMP_NUM_THREADS" not in os.environ:
+            self.environment["OMP_NUM_THREADS"] = str(max(1, usable_cpus() // processes))
         if gpus:
             self.environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
         self.job: _Job | None = None
@@ -89,7 +89,10 @@ class _Worker:
             self.pipe.close()
             self._start()
         self.job = job
-        self.pipe.send(job.task)
+        try:
+            self.pipe.send(job.task)
+        except OSError:  # it died meanwhile, which the next look at the pipe tells
+            return
 
     def dismiss(self) -> None:
         """End the process: at once if it waits, killed if it is still at something."""
@@ -115,7 +118,7 @@ def _share(
             assert job is not None
             try:
                 answer = worker.pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):  # the latter where it died before it had read its task
                 worker.process.join()
                 job.died += 1
                 if job.died <= RETRIES:
@@ -126,6 +129,8 @@ def _share(
                     ended(Outcome(job.task.folder, line, 0.0, None, True))
             else:
                 if isinstance(answer, BaseException):
+                    worker.job = None
+                    _let_them_save([one for one in crew if one.job is not None])
                     raise answer
                 ended(answer)
             worker.job = None

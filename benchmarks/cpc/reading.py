@@ -201,7 +201,8 @@ def main(out: Path, words: Sequence[str]) -> None:
         ]
         if len(budgets(ground)) > 1:
             parts.append(f"### The number of labels\n\n{curve_table(ground)}\n")
-            draw_curve(ground).savefig(out / f"curve-{ground.name.split()[0].lower()}.png")
+            word = ground.name.split()[0].strip(":,").lower()
+            draw_curve(ground).savefig(out / f"curve-{word}.png")
     draw_paired(grounds).savefig(out / "paired.png")
     (out / "reading.md").write_text("\n".join(parts))
 

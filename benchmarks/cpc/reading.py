@@ -24,6 +24,7 @@ from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_
 
 LABELS = 6
 DECLARED = [("sscpcseg", "encdec"), ("sscpcseg", "permuted"), ("sscpcseg", "cpcseg"), ("pre-encdec", "encdec")]
+FURTHER = [("sscpcseg", "encdec-time"), ("published-sscpcseg", "published-encdec")]
 BASE = "encdec"
 CURVE = ("encdec", "sscpcseg")
 COLOURS = {"encdec": "#0072B2", "sscpcseg": "#D55E00"}
@@ -99,6 +100,7 @@ def comparisons_table(ground: Ground) -> str:
     compared = [ground.compare(*pair, "dice") for pair in pairs]  # one that has no runs yet counts, with p = 1
     adjusted = holm([found.p if found is not None and found.p is not None else 1.0 for found in compared])
     others = [(m, BASE) for m in ground.methods if m != BASE and (m, BASE) not in DECLARED]
+    others += [pair for pair in FURTHER if set(pair) <= set(ground.methods)]
     names = ["comparison", "", "sets", "Dice (95 %)", "wins", "p", "p, Holm", "HD95, mm (95 %)",
              *(f"{name}: Dice" for name in structures)]  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]

@@ -17,7 +17,6 @@ from frugalseg.data.preprocess import Preparation
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
-from frugalseg.jobs.atlas import guessed
 from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.first_plan import first_plan, order, preparation_of
 from frugalseg.jobs.fitting import fitting
@@ -36,7 +35,7 @@ from frugalseg.jobs.record import (
 )
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
-from frugalseg.semisup import CopyPasteSettings
+from frugalseg.jobs.teachers import guessed_once, require_mixable
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
@@ -288,46 +287,3 @@ def prepared_once(
     if processes.first:
         processes.wait()
     return cases
-
-
-def require_mixable(config: Config, labelled: Sequence[StoredCase]) -> None:
-    """Refuse copy-paste where a label shows a part only, or where a process would have one kind of crops alone.
-
-    Raises:
-        UserError: Tells which.
-    """
-    if not isinstance(config.semisup, CopyPasteSettings):
-        return
-    if any(case.in_part for case in labelled):
-        raise UserError(
-            "copy_paste needs labels that show every structure; take semisup.kind=teacher", "semisup.kind"
-        )
-    world, least = (
-        config.training.devices * config.training.nodes,
-        min(config.sampling.labelled, config.sampling.unlabelled),
-    )
-    if world > least:
-        raise UserError(
-            f"{world} processes cannot each mix a labelled with an unlabelled crop: a step has {least} of a kind; "
-            "take fewer --devices or --nodes, or more crops (sampling.labelled, sampling.unlabelled)",
-            "training.devices",
-        )
-
-
-def guessed_once(
-    processes: Processes,
-    config: Config,
-    manifest: Manifest,
-    split: Split,
-    cases: list[StoredCase],
-    store: Path | None,
-) -> list[StoredCase]:
-    """Register labelled cases onto unlabelled ones in the first process, where the configuration asks for it."""
-    if config.semisup is None or config.semisup.atlas is None:
-        return cases
-    if not processes.first:
-        processes.wait()
-    found = guessed(config, manifest, split, cases, store)
-    if processes.first:
-        processes.wait()
-    return found

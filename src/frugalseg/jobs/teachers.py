@@ -1,0 +1,58 @@
+"""What a run with a teacher needs before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frugalseg.config import Config
+from frugalseg.data.budget import Split
+from frugalseg.data.manifest import Manifest
+from frugalseg.data.store import StoredCase
+from frugalseg.errors import UserError
+from frugalseg.jobs.atlas import guessed
+from frugalseg.semisup import CopyPasteSettings
+from frugalseg.training.processes import Processes
+
+
+def require_mixable(config: Config, labelled: Sequence[StoredCase]) -> None:
+    """Refuse copy-paste where a label shows a part only, or where a process would have one kind of crops alone.
+
+    Raises:
+        UserError: Tells which.
+    """
+    if not isinstance(config.semisup, CopyPasteSettings):
+        return
+    if any(case.in_part for case in labelled):
+        raise UserError(
+            "copy_paste needs labels that show every structure; take semisup.kind=teacher", "semisup.kind"
+        )
+    world, least = (
+        config.training.devices * config.training.nodes,
+        min(config.sampling.labelled, config.sampling.unlabelled),
+    )
+    if world > least:
+        raise UserError(
+            f"{world} processes cannot each mix a labelled with an unlabelled crop: a step has {least} of a kind; "
+            "take fewer --devices or --nodes, or more crops (sampling.labelled, sampling.unlabelled)",
+            "training.devices",
+        )
+
+
+def guessed_once(
+    processes: Processes,
+    config: Config,
+    manifest: Manifest,
+    split: Split,
+    cases: list[StoredCase],
+    store: Path | None,
+) -> list[StoredCase]:
+    """Register labelled cases onto unlabelled ones in the first process, where the configuration asks for it."""
+    if config.semisup is None or config.semisup.atlas is None:
+        return cases
+    if not processes.first:
+        processes.wait()
+    found = guessed(config, manifest, split, cases, store)
+    if processes.first:
+        processes.wait()
+    return found

@@ -27,7 +27,7 @@ from frugalseg.jobs.show import bar, say
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, dice, fused
 from frugalseg.semisup.registration import Floats, one_thread, register, registration_version, restored, thinned
 
-VERSION = 1  # of what is computed: another one makes it anew
+VERSION = 2  # of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
 LEAST_DICE = 0.4  # below it what is laid on each other is not alike
 

@@ -1,12 +1,16 @@
-"""Labels of several registered cases, fused into one: a vote in which who looks alike nearby counts more.
+"""Labels of several registered cases, fused into one: a vote in which patches that look alike count more.
 
-Locally weighted voting (Artaechevarria et al. 2009): the weight of a case in a voxel is exp(-d / h), where d is the
-mean squared difference of the images over a cube about the voxel, less the smallest of all cases there.
+Non-local means (Coupé et al. 2011; Rousseau et al. 2011): in a voxel each registered case votes with the labels of
+the voxels around it, too, because registration is a voxel or so off. The weight of a vote is exp(-(d - m) / h), where
+d is the mean squared difference of the patches, weighted by a Gaussian about their centres, and m the smallest d of
+all votes in that voxel. Without a search it is locally weighted voting (Artaechevarria et al. 2009).
+
+What differs from those papers: one h for all voxels, and a Gaussian window instead of a cube.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import numpy as np
@@ -17,47 +21,88 @@ from scipy import ndimage
 from frugalseg.settings import Settings
 
 Floats = NDArray[np.float32]
+Spacing = tuple[float, float, float]
 LEAST_KNOWN = 0.5  # share of the votes in a voxel that must know something
+TRUNCATED = 3.0  # standard deviations at which the window ends
 
 
 class FusionSettings(Settings):
     """How labels are fused."""
 
-    radius: Annotated[int, Field(ge=0, le=20)] = 2
-    """Voxels from the cube's centre to its faces."""
+    window: Annotated[float, Field(gt=0, le=20)] = 1.0
+    """Standard deviation, in voxels, of the Gaussian window of a patch."""
+    search: Annotated[float, Field(ge=0, le=5)] = 1.5
+    """How far off a patch may lie, in voxels of the finest axis; 0: registration is believed to the voxel."""
     decay: Annotated[float, Field(gt=0)] = 0.1
     """h: the difference, in variances of the image, at which a weight falls to 1 / e."""
 
 
-def difference(target: Floats, image: Floats, radius: int) -> Floats:
-    """Return the images' mean squared difference (x, y, z) over a cube about each voxel, and over the channels."""
+def steps_within(search: float, spacing: Spacing) -> list[tuple[int, int, int]]:
+    """Return the steps in voxels that are not longer than `search` voxels of the finest axis."""
+    sizes = np.array(spacing) / min(spacing)
+    most = [int(search / size) for size in sizes]
+    every = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1).reshape(-1, 3)
+    near = every[np.linalg.norm(every * sizes, axis=1) <= search + 1e-9]
+    return [(int(x), int(y), int(z)) for x, y, z in near]
+
+
+def difference(target: Floats, image: Floats, window: float) -> Floats:
+    """Return the patches' mean squared difference (x, y, z) about each voxel, also the mean over the channels."""
     apart = np.square(image - target).mean(axis=0)
-    return np.asarray(ndimage.uniform_filter(apart, 2 * radius + 1, mode="nearest"), np.float32)
+    return np.asarray(ndimage.gaussian_filter(apart, window, mode="nearest", truncate=TRUNCATED), np.float32)
 
 
-def local_weights(differences: Sequence[Floats], decay: float) -> Floats:
-    """Return each image's weights (images, x, y, z), adding up to 1 in every voxel."""
-    apart = np.stack(differences)
-    apart -= apart.min(axis=0)
-    np.exp(-apart / decay, out=apart)
-    apart /= apart.sum(axis=0)
-    return apart
-
-
-def vote(weights: Floats, labels: Iterable[Floats]) -> Floats:
+def vote(
+    target: Floats, spacing: Spacing, cases: Iterable[tuple[Floats, Floats]], settings: FusionSettings
+) -> Floats:
     """Return the probability of each class (R, K, x, y, z).
 
     Who knows nothing of a voxel does not vote there; where those who do have less than half of the weight, nothing
-    is known: 0 for every class.
+    is known: 0 for every class. One case is held at a time.
 
     Args:
-        weights: (cases, x, y, z).
-        labels: Shares of the classes (R, K, x, y, z) of one case after the other, 0 for all where it knows nothing.
+        target: Image (C, x, y, z).
+        spacing: Of its voxels, in mm.
+        cases: On the target's grid: image (C, x, y, z) and shares of the classes (R, K, x, y, z), which are 0 for
+            all where a case knows nothing.
+        settings: How.
+
+    Raises:
+        ValueError: There is no case.
     """
-    total: Floats | None = None
-    for weight, label in zip(weights, labels, strict=True):
-        total = weight * label if total is None else total + weight * label
-    if total is None:
+    least = np.full(target.shape[1:], np.inf, np.float32)
+    total = np.zeros(target.shape[1:], np.float32)
+    votes: Floats | None = None
+    for image, shares in _shifted(cases, steps_within(settings.search, spacing)):
+        apart = difference(target, image, settings.window)
+        # Weights are over the smallest difference so far; when it falls, those that were given shrink with it.
+        nearest = np.minimum(least, apart)
+        shrink, weight = np.exp((nearest - least) / settings.decay), np.exp((nearest - apart) / settings.decay)
+        least = nearest
+        total *= shrink
+        total += weight
+        if votes is None:
+            votes = weight * shares
+        else:
+            votes *= shrink
+            votes += weight * shares
+    if votes is None:
         raise ValueError("nobody to vote")
-    mass = total.sum(axis=1, keepdims=True)
-    return np.where(mass >= LEAST_KNOWN, total / np.maximum(mass, LEAST_KNOWN), 0).astype(np.float32)
+    votes /= total
+    mass = votes.sum(axis=1, keepdims=True)
+    return np.where(mass >= LEAST_KNOWN, votes / np.maximum(mass, LEAST_KNOWN), 0).astype(np.float32)
+
+
+def _shifted(
+    cases: Iterable[tuple[Floats, Floats]], steps: list[tuple[int, int, int]]
+) -> Iterator[tuple[Floats, Floats]]:
+    """Yield every case as often as there are steps, moved by them; beyond its edge, its edge."""
+    most = np.abs(np.array(steps)).max(axis=0)
+    for image, shares in cases:
+        sides = image.shape[1:]
+        border = [(int(m), int(m)) for m in most]
+        wide = np.pad(image, [(0, 0), *border], mode="edge")
+        wide_shares = np.pad(shares, [(0, 0), (0, 0), *border], mode="edge")
+        for step in steps:
+            box = tuple(slice(int(m) + s, int(m) + s + side) for m, s, side in zip(most, step, sides, strict=True))
+            yield wide[:, *box], wide_shares[:, :, *box]

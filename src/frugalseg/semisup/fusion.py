@@ -1,7 +1,7 @@
 """Labels of several registered cases, fused into one: a vote in which patches that look alike count more.
 
 Non-local means (Coupé et al. 2011; Rousseau et al. 2011): in a voxel each registered case votes with the labels of
-the voxels around it, too, because registration is a voxel or so off. The weight of a vote is exp(-(d - m) / h), where
+the voxels around it, too, because registration is a voxel or so off. The weight of a vote is exp(-(d - m) / h):
 d is the mean squared difference of the patches, weighted by a Gaussian about their centres, and m the smallest d of
 all votes in that voxel. Without a search it is locally weighted voting (Artaechevarria et al. 2009).
 

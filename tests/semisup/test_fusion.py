@@ -44,11 +44,11 @@ def test_it_equals_a_loop_over_voxels_and_votes(search: float) -> None:
                 for offset in np.ndindex(patch.shape):
                     at = np.clip(np.add(place, offset) - reach, 0, last)  # differences go on beyond the edge
                     there = np.clip(at + step, 0, last)
-                    total += patch[offset] * float(np.square(image[:, *there] - target[:, *at]).mean())
+                    total += float(patch[offset]) * float(np.square(image[:, *there] - target[:, *at]).mean())
                 apart.append(total)
                 shares.append(label[0, :, *np.clip(np.add(place, step), 0, last)])
         weights = np.exp(-(np.array(apart) - min(apart)) / 0.5)
-        wanted = np.einsum("n,nk->k", weights / weights.sum(), np.array(shares))
+        wanted = np.einsum("n,nk->k", weights / weights.sum(), np.array(shares)).tolist()
         assert found[(0, slice(None), *place)] == pytest.approx(wanted, abs=1e-4)
     assert found.sum(axis=1) == pytest.approx(np.ones((1, *SIDES)), abs=1e-5)
 

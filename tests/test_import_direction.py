@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": GROUND,
     "objectives": GROUND | {"networks"},
     "inference": GROUND | {"data", "networks"},
-    "semisup": GROUND | {"networks", "objectives"},
+    "semisup": GROUND | {"data", "networks", "objectives"},
     "training": GROUND | {"data", "networks", "objectives", "semisup"},
     "config": GROUND | {"data", "networks", "objectives", "semisup", "training", "inference"},
     "report": GROUND | {"data", "evaluation"},

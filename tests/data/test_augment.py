@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from frugalseg.data import augment
 from frugalseg.data.augment import OFF, PRESETS, STRONG, AugmentSettings, Draw
+from frugalseg.data.moved import moved
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.store import StoredCase, write_array
 
@@ -91,6 +92,8 @@ def test_the_strong_preset_is_nnu_nets() -> None:
         "mirror": 0.5,
         "shift": 0.0,
         "shift_range": (-0.1, 0.1),
+        "deform": 0.0,
+        "deform_range": (0.0, 1.0),
         "channel_dropout": None,
     }
 
@@ -444,15 +447,15 @@ def test_votes_for_labels_agree_with_the_nearest_neighbour_inside_structures() -
     generator = np.random.default_rng(2)
     blobs = ndimage.gaussian_filter(generator.normal(size=(3, 32, 32, 32)), (0, 3, 3, 3))
     label = blobs.argmax(axis=0).astype(np.uint8)
-    case = StoredCase("a", Path("a"), Path("a"), None, (32, 32, 32), CUBE, (0.0,), "k")
     crop = (16, 16, 16)
-    samples = Samples([case], 1, crop, 1, 3, SamplingSettings(labelled=1), OFF, (), 0)
     matrix = augment._matrix(np.array([0.4, -0.2, 0.3]), 0.9, (1.0, 1.0, 1.0))
     assert matrix is not None
     inside = np.ones((1, 32, 32, 32), np.bool_)
     image = label[None].astype(np.float32)
-    _, moved, still_inside = samples._transform(image, label[None], inside, matrix)
-    assert moved is not None
+    _, found, still_inside = moved(
+        image, label[None], inside, lambda box: augment.resample(box, matrix, crop), 1, 3
+    )
+    assert found is not None
     assert still_inside.all()
     offset = np.full(3, 15.5) - matrix @ np.full(3, 7.5)
 
@@ -461,6 +464,6 @@ def test_votes_for_labels_agree_with_the_nearest_neighbour_inside_structures() -
 
     deep = nearest((ndimage.maximum_filter(label, 3) == ndimage.minimum_filter(label, 3)).astype(np.uint8)) > 0
     assert 0.3 < deep.mean() < 0.9
-    assert np.array_equal(moved[0][deep], nearest(label)[deep])
-    assert (moved[0] == nearest(label)).mean() > 0.93
-    assert set(np.unique(moved)) == {0, 1, 2}
+    assert np.array_equal(found[0][deep], nearest(label)[deep])
+    assert (found[0] == nearest(label)).mean() > 0.93
+    assert set(np.unique(found)) == {0, 1, 2}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from frugalseg.data.augment import OFF, STRONG, AugmentSettings
+from frugalseg.data.augment import OFF, STRONG, AugmentSettings, resample
 from frugalseg.data.manifest import Manifest, read_manifest
+from frugalseg.data.moved import moved
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
 from frugalseg.data.preprocess import Preparation
@@ -89,19 +90,18 @@ def test_ignored_voxels_move_with_the_image(tmp_path: Path, regions: bool) -> No
     assert 0.1 < np.mean(share) < 0.4  # a quarter of the image
 
 
-def test_votes_by_hand(tmp_path: Path) -> None:
+def test_votes_by_hand() -> None:
     """Four voxels around a point: a structure, background, and two that nothing is known of."""
-    manifest = write(tmp_path / "d", ignore=IGNORE)
-    cases = stored(manifest, tmp_path / "s")
-    source = Samples(cases, 3, (2, 2, 1), 1, 3, SamplingSettings(labelled=1), OFF, (), 0)
     label = np.array([[1, 0], [255, 255]], np.uint8).reshape(1, 2, 2, 1)
     inside = np.ones((1, 2, 2, 1), np.bool_)
     # The new voxels lie at 0.45 and 0.55 of the way from the first to the second voxel, along both axes.
-    _, moved, _ = source._transform(np.zeros((1, 2, 2, 1), np.float32), label, inside, np.diag([0.1, 0.1, 1.0]))
-    assert moved is not None
+    nearer = np.diag([0.1, 0.1, 1.0])
+    image = np.zeros((1, 2, 2, 1), np.float32)
+    _, found, _ = moved(image, label, inside, lambda box: resample(box, nearer, (2, 2, 1)), 1, 3)
+    assert found is not None
     # Ignored 0.45 of the first row, 0.55 of the second. Of the known the nearer one wins, though it is only 0.3025
     # of all: what is not known does not vote for the background.
-    assert moved[0, :, :, 0].tolist() == [[1, 0], [255, 255]]
+    assert found[0, :, :, 0].tolist() == [[1, 0], [255, 255]]
 
 
 def test_without_ignored_voxels_nothing_changes(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from scipy import ndimage
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.preprocess import PreprocessSettings
 from frugalseg.data.store import StoredCase, open_array
-from frugalseg.errors import UserError
-from frugalseg.jobs.atlas import with_guesses
+from frugalseg.errors import ConfigError, UserError
+from frugalseg.jobs.atlas import with_deformations, with_guesses
 from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.train import train
 from frugalseg.semisup.atlas import AtlasSettings, dice, shares_of
@@ -129,9 +129,7 @@ def test_images_that_are_not_alike_are_refused(tmp_path: Path) -> None:
         folder / "imagesTr" / "case1.nii.gz", np.random.default_rng(9).standard_normal(SIDES).astype(np.float32)
     )
     write_nifti(folder / "labelsTr" / "case1.nii.gz", np.roll(label, 12, axis=0))
-    with pytest.raises(
-        UserError, match=r"semisup\.atlas: registration labels the labelled cases .* a Dice of 0\.\d\d only"
-    ):
+    with pytest.raises(UserError, match=r"atlas: registration labels the labelled cases .* a Dice of 0\.\d\d only"):
         train(folder, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=tmp_path / "store",
               labelled=None, label_seed=seed_with(folder, {"case0", "case1"}))  # fmt: skip
     assert not (tmp_path / "run" / "run.json").exists()
@@ -162,15 +160,45 @@ def test_its_steps_can_be_timed(data: Path, tmp_path: Path) -> None:
     assert measure_step(data, "atlas-teacher", 2, 0, TINY, tmp_path / "store").seconds > 0
 
 
+def test_labelled_cases_are_deformed_as_the_others_are(data: Path, tmp_path: Path) -> None:
+    cases, _ = stored(data, tmp_path, 2)
+    scheme = read_manifest(data).scheme
+    found = with_deformations(cases, 2, scheme, AtlasSettings(), tmp_path)
+    assert [len(one.deformations) for one in found] == [4, 4, 0, 0, 0]
+    assert [one.key == before.key for one, before in zip(found, cases, strict=True)] == [False] * 2 + [True] * 3
+    assert {way.field.name.split(".")[0] for way in found[0].deformations} == {
+        f"{other.name}-{cases[0].name}" for other in cases if other is not cases[0]
+    }
+    guesses = with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path)
+    fields = sorted(tmp_path.glob("*.field.b2nd"))
+    assert len(fields) == 2 * 4, "the same displacements serve both"
+    assert guesses[2].guess is not None
+
+
+def test_deformed_labelled_cases_train_a_network(data: Path, tmp_path: Path) -> None:
+    store, deform = tmp_path / "store", [*TINY, "augment.deform=1", "atlas={}"]
+    train(data, tmp_path / "bent", "encdec", labels=2, overrides=deform, store=store)
+    train(data, tmp_path / "plain", "encdec", labels=2, overrides=TINY, store=store)
+    one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("bent", "plain"))
+    assert not all(torch.equal(one[key], two[key]) for key in one)
+    for wrong, words in (
+        (["augment.deform=0.5"], "needs registration; set atlas"),
+        (["atlas={}"], "nothing uses it"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            train(data, tmp_path / "none", "encdec", labels=2, overrides=[*TINY, *wrong], store=store)
+
+
 def test_labels_beyond_the_budget_are_not_read(data: Path, tmp_path: Path) -> None:
     import shutil
 
-    train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=tmp_path / "store")
+    bent = [*TINY, "augment.deform=0.5"]
+    train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=bent, store=tmp_path / "store")
     hidden = set(json.loads((tmp_path / "run" / "split.json").read_text())["unlabelled"])
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
     for name in hidden:
         os.truncate(copy / "labelsTr" / f"{name}.nii.gz", 20)
-    train(copy, tmp_path / "again", "atlas-teacher", labels=2, overrides=TINY, store=tmp_path / "other")
+    train(copy, tmp_path / "again", "atlas-teacher", labels=2, overrides=bent, store=tmp_path / "other")
     one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("run", "again"))
     assert all(torch.equal(one[key], two[key]) for key in one)

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from frugalseg.semisup.registration import RegistrationSettings, Spacing, register, restored, thinned, warp
+from frugalseg.data.warp import Spacing, restored, thinned, warp
+from frugalseg.semisup.registration import RegistrationSettings, register
 
 SPACING: Spacing = (1.0, 1.5, 2.0)
 SIDES = (28, 24, 20)

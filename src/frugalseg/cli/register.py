@@ -18,7 +18,7 @@ def register(
     recipe: Annotated[Path | None, typer.Option(help="Recipe file, instead of `registration`.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="e.g. semisup.atlas.registration.start=affine; repeatable."),
+        typer.Option("--set", help="e.g. atlas.registration.start=affine; repeatable."),
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")] = None,
 ) -> None:

@@ -14,7 +14,7 @@ from frugalseg.errors import ConfigError
 from frugalseg.inference.settings import InferenceSettings
 from frugalseg.networks.multitask import NetworkSettings
 from frugalseg.objectives import AnyTask, BoundarySettings, SegmentationSettings
-from frugalseg.semisup import AnySemisup
+from frugalseg.semisup import AnySemisup, AtlasSettings
 from frugalseg.settings import Settings, Side
 from frugalseg.training.settings import TrainingSettings
 
@@ -55,7 +55,7 @@ class Config(Settings):
     about: str = ""
     """What the recipe is, in a sentence."""
     trained: bool = True
-    """Whether a network is trained. If not, `semisup.atlas` says how labelled cases are registered onto others,
+    """Whether a network is trained. If not, `atlas` says how labelled cases are registered onto others,
     which `frugalseg register` and studies do."""
     crop: tuple[Side, Side, Side] | None = None
     """Sides of a training crop in voxels; by default chosen from the data."""
@@ -69,6 +69,8 @@ class Config(Settings):
     segmentation: SegmentationSettings = SegmentationSettings()
     auxiliary: dict[str, AnyTask] = Field(default_factory=dict)
     """Auxiliary tasks by name; the name is used in logs."""
+    atlas: AtlasSettings | None = None
+    """How labelled cases are registered onto others, for `semisup.first` and `augment.deform`; None: not at all."""
     semisup: AnySemisup | None = None
     """How unlabelled crops are used through the segmentation itself; None for not at all."""
     pretrain: PretrainSettings | None = None
@@ -91,8 +93,20 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _something_without_training(self) -> Self:
-        if not self.trained and (self.semisup is None or self.semisup.atlas is None):
-            raise ValueError("trained=false leaves nothing but registration; set semisup.atlas")
+        if not self.trained and self.atlas is None:
+            raise ValueError("trained=false leaves nothing but registration; set atlas")
+        return self
+
+    @model_validator(mode="after")
+    def _an_atlas_and_its_use(self) -> Self:
+        users = ["semisup.first=registration"] if self.semisup and self.semisup.first == "registration" else []
+        users += ["augment.deform"] if self.augment.deform else []
+        if users and self.atlas is None:
+            raise ValueError(f"{' and '.join(users)} needs registration; set atlas, e.g. atlas={{}}")
+        if self.atlas is not None and self.trained and not users:
+            raise ValueError(
+                "atlas is set and nothing uses it; set semisup.first=registration or augment.deform, or atlas=null"
+            )
         return self
 
     @model_validator(mode="after")
@@ -110,6 +124,14 @@ class Config(Settings):
             )
         return self
 
+    def without_atlas(self) -> Config:
+        """Return the configuration without registration: the network is the first teacher, nothing is deformed."""
+        content = self.model_dump(mode="json")
+        content["augment"]["deform"] = 0.0
+        if self.semisup is not None:
+            content["semisup"]["first"] = "network"
+        return Config.model_validate({**content, "atlas": None})
+
     def of_pretraining(self) -> Config:
         """Return the configuration of the pre-training that this one begins with.
 
@@ -126,6 +148,7 @@ class Config(Settings):
         content = self.model_dump(mode="json")
         content["sampling"] |= {"labelled": 0, "unlabelled": before.crops, "mix": "fixed"}
         content["auxiliary"], content["semisup"] = content["pretrain"]["auxiliary"], None
+        content["atlas"], content["augment"]["deform"] = None, 0.0
         content["training"] |= {"steps": before.steps, "minutes": None, "epochs": None, "schedule_unit": "step"}
         if before.learning_rate is not None:
             content["training"]["learning_rate"] = before.learning_rate

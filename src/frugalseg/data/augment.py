@@ -69,6 +69,10 @@ class AugmentSettings(Settings):
     """Chance of the same on the negated channel."""
     gamma_range: Range = (0.7, 1.5)
     """The exponent."""
+    deform: Probability = 0.0
+    """Chance that a labelled crop is deformed as its case is when it is laid onto another one; needs `atlas`."""
+    deform_range: Range = (0.0, 1.0)
+    """Share of that displacement."""
     channel_dropout: Probability | None = None
     """Chance of setting each channel to 0, as a missing one is, but never all; by default 0.1 with
     `preprocess.missing_channels=zero`, else 0."""
@@ -119,7 +123,8 @@ PRESETS = {"none": OFF, "published": PUBLISHED, "strong": STRONG}
 class Draw:
     """The drawn parameters of one sample. None or an empty tuple: the operation is left out.
 
-    `matrix` (3, 3) takes a step in voxels inside the crop to the step in voxels in the source.
+    `matrix` (3, 3) takes a step in voxels inside the crop to the step in voxels in the source. `deform`: which of
+    the ways in which a labelled case can be deformed, from 0 to 1, and what share of it.
     """
 
     flips: tuple[int, ...]
@@ -133,6 +138,7 @@ class Draw:
     gamma: NDArray[np.float32] | None
     inverted_gamma: NDArray[np.float32] | None
     dropped: tuple[int, ...]
+    deform: tuple[float, float] | None = None
 
 
 def draw(
@@ -191,9 +197,14 @@ def draw(
         low_resolution=low,
         inverted_gamma=each(settings.gamma_range) if happens(settings.inverted_gamma) else None,
         gamma=each(settings.gamma_range) if happens(settings.gamma) else None,
-        # Last, so that the other draws are those of a run without it.
+        # These last, so that the other draws are those of a run without them.
         dropped=tuple(channel for channel in range(channels) if happens(settings.channel_dropout or 0.0)),
+        deform=_deformation(generator, settings) if happens(settings.deform) else None,
     )
+
+
+def _deformation(generator: Generator, settings: AugmentSettings) -> tuple[float, float]:
+    return float(generator.random()), float(generator.uniform(*settings.deform_range))
 
 
 def _in_plane(angles: NDArray[np.float64], flat: tuple[int, ...]) -> NDArray[np.float64]:

@@ -17,6 +17,8 @@ from pydantic import Field
 
 from frugalseg.data import augment
 from frugalseg.data.augment import AugmentSettings
+from frugalseg.data.deform import Deformed, deformed
+from frugalseg.data.moved import moved
 from frugalseg.data.scheme import IGNORED
 from frugalseg.data.store import ArrayCache, StoredCase
 from frugalseg.errors import UserError
@@ -147,18 +149,29 @@ class Samples:
             generator, self.augmentation, len(case.background), case.spacing, self.mirror_axes, flat
         )
         box = augment.reach(drawn.matrix, self.crop)
-        start = self._start(generator, index, box)
         labelled = index < self.labelled
+        start = self._start(generator, index, box)
         background = np.array(case.background, np.float32)[:, None, None, None]
+        bent = self._bent(case, start, box, drawn) if labelled else None
+        if bent is not None:
+            start, box = bent.start, bent.sides
         inside = self._inside(case.shape, start, box)
         image = np.where(inside, self._read(case.image, start, box).astype(np.float32), background)
         label = self._read(case.label, start, box) if labelled and case.label is not None else None
         guess = None if labelled or case.guess is None else self._read(case.guess, start, box)
-        if drawn.matrix is not None:
+        if bent is not None:
+            image, label, _ = moved(image - background, label, inside, bent.look_up, self.groups, self.classes)
+            inside = bent.inside[None]
+            image = np.where(inside, image + background, background)
+        elif drawn.matrix is not None:
+            turning = drawn.matrix
             if guess is not None:
                 turned = augment.resample(guess.astype(np.float32), drawn.matrix, self.crop)
                 guess = np.rint(turned).astype(np.uint8)
-            image, label, inside = self._transform(image - background, label, inside, drawn.matrix)
+            image, label, inside = moved(
+                image - background, label, inside, lambda box: augment.resample(box, turning, self.crop),
+                self.groups, self.classes,
+            )  # fmt: skip
             image = np.where(inside, image + background, background)
         unknown = _unknown(len(image), case.missing, drawn.dropped)
         weak = None
@@ -184,6 +197,19 @@ class Samples:
         image = np.ascontiguousarray(image, np.float32)
         guess = None if guess is None else augment.flip(guess, drawn.flips)
         return Sample(image, label, weight, own, key, index, extra, annotated, weak, guess)
+
+    def _bent(self, case: StoredCase, start: Crop, box: Crop, drawn: augment.Draw) -> Deformed | None:
+        """Return where the voxels of a labelled case's crop lie if it is to be deformed, and can be."""
+        if drawn.deform is None or not case.deformations:
+            return None
+        which, part = drawn.deform
+        deformation = case.deformations[int(which * len(case.deformations))]
+        field = self._arrays.open(deformation.field)
+        sides = (field.shape[1], field.shape[2], field.shape[3])
+        return deformed(
+            (sides, lambda first, box: self._read(deformation.field, first, box)), deformation,
+            case.shape, case.spacing, np.array(start) + (np.array(box) - 1) / 2, drawn.matrix, self.crop, part,
+        )  # fmt: skip
 
     def _split(
         self, label: NDArray[np.uint8], inside: NDArray[np.bool_], index: int
@@ -253,35 +279,6 @@ class Samples:
             view[axis + 1] = side
             inside = inside & ((places >= 0) & (places < size)).reshape(view)
         return inside
-
-    def _transform(
-        self,
-        image: NDArray[np.float32],
-        label: NDArray[np.uint8] | None,
-        inside: NDArray[np.bool_],
-        matrix: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, NDArray[np.bool_]]:
-        """Resample image, label and mask in one go. Labels by linear votes of the classes, not by neighbours.
-
-        A voxel is ignored in all groups where more than half of what it is made of is; otherwise the rest votes.
-        """
-        parts = [image, inside.astype(np.float32)]
-        if label is not None:
-            parts += [(label == k).astype(np.float32) for k in range(1, self.classes)]
-            unknown = label[:1] == IGNORED
-            parts += [unknown.astype(np.float32)] if unknown.any() else []
-        moved = augment.resample(np.concatenate(parts), matrix, self.crop)
-        channels = len(image)
-        new_image, new_inside = moved[:channels], moved[channels : channels + 1] > 0.5
-        if label is None:
-            return new_image, None, new_inside
-        last = channels + 1 + (self.classes - 1) * self.groups
-        votes = moved[channels + 1 : last].reshape(self.classes - 1, self.groups, *self.crop)
-        ignored = moved[last:].sum(axis=0)  # one channel, or none
-        rest = 1.0 - votes.sum(axis=0, keepdims=True) - ignored
-        new_label = np.concatenate([rest, votes]).argmax(axis=0).astype(np.uint8)
-        new_label[:, ignored > 0.5] = IGNORED
-        return new_image, new_label, new_inside
 
 
 def _unknown(channels: int, missing: Sequence[int], dropped: Sequence[int]) -> list[int]:

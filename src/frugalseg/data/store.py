@@ -19,6 +19,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.deform import Deformation
 from frugalseg.data.placement import Placement
 from frugalseg.data.preprocess import Prepared
 from frugalseg.errors import DataError
@@ -42,7 +43,7 @@ class StoredCase:
     `truth` is the label in the file's own voxels, to score against, and `placement` the way back to them; both are
     None where nothing was resampled. `missing`: channels that are not known, 0 everywhere. `guess`: for an
     unlabelled case, the classes' probabilities (R x K, x, y, z) in 255ths, made from labelled ones; None where
-    nobody made them.
+    nobody made them. `deformations`: of a labelled case, ways in which it can be laid onto others.
     """
 
     name: str
@@ -58,6 +59,7 @@ class StoredCase:
     placement: Placement | None = None
     missing: tuple[int, ...] = ()
     guess: Path | None = None
+    deformations: tuple[Deformation, ...] = ()
 
     @property
     def in_part(self) -> bool:

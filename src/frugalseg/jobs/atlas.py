@@ -1,5 +1,7 @@
 """Registering labelled cases onto others, each pair once: fields and fused labels are kept in the store.
 
+What comes of it: probabilities for unlabelled cases, and ways in which labelled ones can be deformed.
+
 Interrupted, it goes on where it was: what is complete and intact is not made again.
 """
 
@@ -17,25 +19,28 @@ from numpy.typing import NDArray
 
 from frugalseg.config import Config
 from frugalseg.data.budget import Split
+from frugalseg.data.deform import Deformation
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import Entry, StoredCase, default_store, open_array
+from frugalseg.data.warp import Floats, restored, thinned
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.jobs.show import bar, say
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, dice, fused
-from frugalseg.semisup.registration import Floats, one_thread, register, registration_version, restored, thinned
+from frugalseg.semisup.registration import one_thread, register, registration_version
 
 VERSION = 2  # of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
 LEAST_DICE = 0.4  # below it what is laid on each other is not alike
+SHAPES = 24  # cases that a labelled one is deformed as
 
 
-def guessed(
+def registered(
     config: Config, manifest: Manifest, split: Split, cases: Sequence[StoredCase], store: Path | None
 ) -> list[StoredCase]:
-    """Return a run's cases, the unlabelled ones with probabilities if the configuration asks for an atlas.
+    """Return a run's cases with what the configuration wants of registration.
 
     Args:
         config: The run's.
@@ -47,11 +52,15 @@ def guessed(
     Raises:
         UserError: As `with_guesses`.
     """
-    if config.semisup is None or config.semisup.atlas is None:
+    if config.atlas is None:
         return list(cases)
-    last = len(split.labelled) + len(split.unlabelled)
+    labelled, last = len(split.labelled), len(split.labelled) + len(split.unlabelled)
     root = store or default_store()
-    found = with_guesses(cases[:last], len(split.labelled), manifest.scheme, config.semisup.atlas, root)
+    found = list(cases[:last])
+    if config.semisup is not None and config.semisup.first == "registration":
+        found = with_guesses(found, labelled, manifest.scheme, config.atlas, root)
+    if config.augment.deform:
+        found = with_deformations(found, labelled, manifest.scheme, config.atlas, root)
     return [*found, *cases[last:]]
 
 
@@ -78,7 +87,7 @@ def with_guesses(
     """
     known, others = list(cases[:labelled]), list(cases[labelled:])
     if any(case.in_part for case in known):
-        raise UserError("registration needs labels that show every structure", "semisup.atlas")
+        raise UserError("registration needs labels that show every structure", "semisup.first")
     atlas = _Atlas(known, scheme, settings, root)
     count = workers or workers_that_fit(cases, len(known), scheme)
     if len(known) > 1:
@@ -95,6 +104,35 @@ def with_guesses(
             for case, entry in zip(others, made, strict=True)
         ),
     ]
+
+
+def with_deformations(
+    cases: Sequence[StoredCase],
+    labelled: int,
+    scheme: LabelScheme,
+    settings: AtlasSettings,
+    root: Path,
+    workers: int | None = None,
+) -> list[StoredCase]:
+    """Return the cases, each labelled one with ways in which it can be deformed: as `SHAPES` others, at most.
+
+    Args and errors: as `with_guesses`; labels may show a part.
+    """
+    known = list(cases[:labelled])
+    others = [[case for case in cases if case.name != one.name][:SHAPES] for one in known]
+    pairs = [(one, other) for one, some in zip(known, others, strict=True) for other in some]
+    atlas = _Atlas(known, scheme, settings, root)
+    made = iter(atlas.lay(pairs, workers or workers_that_fit(cases, 1, scheme)))
+    bent = []
+    for one, some in zip(known, others, strict=True):
+        entries = [next(made) for _ in some]
+        ways = tuple(
+            Deformation(entry.array("field"), other.shape, other.spacing)
+            for entry, other in zip(entries, some, strict=True)
+        )
+        key = hash_value({"case": one.key, "deformations": [entry.key for entry in entries]})
+        bent.append(replace(one, deformations=ways, key=key))
+    return [*bent, *cases[labelled:]]
 
 
 def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme) -> int:
@@ -122,9 +160,9 @@ def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: Lab
     if mean < LEAST_DICE:
         raise UserError(
             f"registration labels the labelled cases from each other with a Dice of {mean:.2f} only: the images "
-            "are not alike enough, or not roughly aligned; try semisup.atlas.registration.start=affine, or "
-            "choose a method that does not register",
-            "semisup.atlas",
+            "are not alike enough, or not roughly aligned; try atlas.registration.start=affine, or choose a "
+            "method that does not register",
+            "atlas",
         )
     say(f"atlas: labelled cases labelled by the others, registered: Dice {mean:.3f} (worst {min(scores):.3f})")
 
@@ -141,12 +179,27 @@ class _Atlas:
 
     def label(self, targets: Sequence[StoredCase], workers: int) -> list[Entry]:
         """Return what holds each target's probabilities, of all labelled cases but itself; make what is missing."""
+        return self._all([(self._one, target) for target in targets], workers)
+
+    def lay(self, pairs: Sequence[tuple[StoredCase, StoredCase]], workers: int) -> list[Entry]:
+        """Return what holds the displacement of each pair's first case onto its second; make what is missing."""
+        return self._all([(self._field, *pair) for pair in pairs], workers)
+
+    def _all(
+        self, jobs: Sequence[tuple[Callable[..., Entry], *tuple[StoredCase, ...]]], workers: int
+    ) -> list[Entry]:
         # SimpleITK and SciPy release the interpreter's lock: threads are enough, and share nothing that changes.
-        pool = ThreadPoolExecutor(max(1, min(workers, len(targets))))
+        pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))))
         waits = True
         try:
-            with one_thread(), bar("registering", len(targets)) as advance:
-                futures = [pool.submit(self._one, case, advance) for case in targets]
+            with one_thread(), bar("registering", len(jobs)) as advance:
+
+                def done(job: Callable[..., Entry], *of: StoredCase) -> Entry:
+                    entry = job(*of)
+                    advance()
+                    return entry
+
+                futures = [pool.submit(done, *job) for job in jobs]
                 return [future.result() for future in futures]
         except BaseException as error:
             waits = isinstance(error, Exception)
@@ -154,7 +207,7 @@ class _Atlas:
         finally:
             pool.shutdown(wait=waits, cancel_futures=True)
 
-    def _one(self, target: StoredCase, advance: Callable[[], None]) -> Entry:
+    def _one(self, target: StoredCase) -> Entry:
         others = [case for case in self.known if case.name != target.name]
         content = {
             "version": VERSION,
@@ -166,7 +219,8 @@ class _Atlas:
         entry = Entry(self.root, target.name, hash_value(content))
         if entry.read() is None:
             image = _image(target)
-            fields = [self._field(case, target, image) for case in others]
+            made = [self._field(case, target).array("field") for case in others]
+            fields: list[NDArray[np.float16]] = [np.asarray(open_array(path)[:]) for path in made]
             sides = (image.shape[1], image.shape[2], image.shape[3])
             found = fused(
                 image, target.spacing, [self._labelled(case) for case in others],
@@ -175,7 +229,6 @@ class _Atlas:
             shares = np.rint(255 * found.clip(0, 1)).astype(np.uint8)
             arrays = {"guess": shares.reshape(-1, *shares.shape[2:])}
             entry.write(arrays, {"labelled": [case.name for case in others]})
-        advance()
         return entry
 
     def _labelled(self, case: StoredCase) -> Labelled:
@@ -186,8 +239,8 @@ class _Atlas:
                 self._read[case.name] = Labelled(_image(case), label, case.spacing)
             return self._read[case.name]
 
-    def _field(self, case: StoredCase, target: StoredCase, image: Floats) -> NDArray[np.float16]:
-        """Return the thinned displacement of a case onto the target, from the store if it is there.
+    def _field(self, case: StoredCase, target: StoredCase) -> Entry:
+        """Return what holds the thinned displacement of a case onto the target.
 
         Raises:
             UserError: None was found.
@@ -197,18 +250,20 @@ class _Atlas:
         key = hash_value({"version": VERSION, "registration": registration_version(), "how": how, "of": images})
         entry = Entry(self.root, f"{target.name}-{case.name}", key)
         if entry.read() is None:
-            moving = self._labelled(case)
             try:
-                found = register(moving.image, image, case.spacing, target.spacing, self.settings.registration)
+                found = register(
+                    self._labelled(case).image, _image(target), case.spacing, target.spacing,
+                    self.settings.registration,
+                )  # fmt: skip
             except (ValueError, RuntimeError) as error:
                 line = " ".join(str(error).split())[-200:]
                 raise UserError(
                     f"{case.name} cannot be registered onto {target.name} ({line}); look at both with `frugalseg "
                     "check`, or choose a method that does not register",
-                    "semisup.atlas",
+                    "atlas",
                 ) from error
             entry.write({"field": thinned(found)}, {})
-        return np.asarray(open_array(entry.array("field"))[:])
+        return entry
 
 
 def _image(case: StoredCase) -> Floats:

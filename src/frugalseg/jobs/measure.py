@@ -31,10 +31,8 @@ def undertaken(
     if pretraining:
         config, split = config.of_pretraining(), without_labels(manifest)
     cases = order(prepared(manifest, split.readable, store, preparation), split)
-    if config.semisup is not None and config.semisup.atlas is not None:
-        # Registered for a look at the clock? A teacher alone takes as long a step, or longer.
-        taught = config.semisup.model_copy(update={"atlas": None})
-        config = config.model_copy(update={"semisup": taught})
+    if config.atlas is not None:
+        config = config.without_atlas()  # registered for a look at the clock? A teacher takes as long a step
     config, plan = first_plan(config, manifest, cases, split)
     plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
     return Run(Path(), config, plan, manifest, split, cases)

@@ -66,8 +66,8 @@ def register(
         labels: How many labels are read; by default all.
         seed: Seed of the choice of labelled cases.
         labelled: File that names the labelled cases, one a line, instead of a number.
-        recipe: Name of a recipe, or a file, whose `semisup.atlas` and `preprocess` are taken.
-        overrides: Settings such as "semisup.atlas.registration.start=affine".
+        recipe: Name of a recipe, or a file, whose `atlas` and `preprocess` are taken.
+        overrides: Settings such as "atlas.registration.start=affine".
         store: Where prepared cases and registrations are kept.
         probabilities: Also write each structure's probability.
 
@@ -78,9 +78,9 @@ def register(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("exists and is not empty; choose another --out", out)
     config = load_config(recipe, overrides)
-    settings = None if config.semisup is None else config.semisup.atlas
+    settings = config.atlas
     if settings is None:
-        raise UserError(f"{config.method!r} registers nothing; set semisup.atlas", "semisup.atlas")
+        raise UserError(f"{config.method!r} registers nothing; set atlas", "atlas")
     manifest, split = budget_of(data, labels, seed, labelled, transductive=True)
     tests = {case.name for case in manifest.test}
     if not tests:

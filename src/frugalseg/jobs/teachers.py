@@ -10,7 +10,7 @@ from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
-from frugalseg.jobs.atlas import guessed
+from frugalseg.jobs.atlas import registered
 from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.processes import Processes
 
@@ -39,7 +39,7 @@ def require_mixable(config: Config, labelled: Sequence[StoredCase]) -> None:
         )
 
 
-def guessed_once(
+def registered_once(
     processes: Processes,
     config: Config,
     manifest: Manifest,
@@ -47,12 +47,12 @@ def guessed_once(
     cases: list[StoredCase],
     store: Path | None,
 ) -> list[StoredCase]:
-    """Register labelled cases onto unlabelled ones in the first process, where the configuration asks for it."""
-    if config.semisup is None or config.semisup.atlas is None:
+    """Register labelled cases onto others in the first process, where the configuration asks for it."""
+    if config.atlas is None:
         return cases
     if not processes.first:
         processes.wait()
-    found = guessed(config, manifest, split, cases, store)
+    found = registered(config, manifest, split, cases, store)
     if processes.first:
         processes.wait()
     return found

@@ -35,7 +35,7 @@ from frugalseg.jobs.record import (
 )
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
-from frugalseg.jobs.teachers import guessed_once, require_mixable
+from frugalseg.jobs.teachers import registered_once, require_mixable
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
@@ -163,7 +163,7 @@ def train(
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
         require_mixable(config, cases[: len(split.labelled)])
-        cases = guessed_once(processes, config, manifest, split, cases, store)
+        cases = registered_once(processes, config, manifest, split, cases, store)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")

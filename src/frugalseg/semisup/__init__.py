@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from frugalseg.semisup.atlas import AtlasSettings
 from frugalseg.semisup.base import Semisup, SemisupSettings
 from frugalseg.semisup.copy_paste import CopyPasteSettings
 from frugalseg.semisup.pseudo_labels import PseudoLabelSettings
@@ -13,4 +14,12 @@ from frugalseg.semisup.teacher import Teacher
 
 AnySemisup = Annotated[PseudoLabelSettings | CopyPasteSettings, Field(discriminator="kind")]
 
-__all__ = ["AnySemisup", "CopyPasteSettings", "PseudoLabelSettings", "Semisup", "SemisupSettings", "Teacher"]
+__all__ = [
+    "AnySemisup",
+    "AtlasSettings",
+    "CopyPasteSettings",
+    "PseudoLabelSettings",
+    "Semisup",
+    "SemisupSettings",
+    "Teacher",
+]

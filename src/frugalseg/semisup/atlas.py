@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.warp import Floats, Spacing, warp
 from frugalseg.semisup.fusion import FusionSettings, vote
-from frugalseg.semisup.registration import Floats, RegistrationSettings, Spacing, warp
+from frugalseg.semisup.registration import RegistrationSettings
 from frugalseg.settings import Settings
 
 IGNORED = 255

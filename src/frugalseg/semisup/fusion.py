@@ -14,14 +14,12 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
+from frugalseg.data.warp import Floats, Spacing
 from frugalseg.settings import Settings
 
-Floats = NDArray[np.float32]
-Spacing = tuple[float, float, float]
 LEAST_KNOWN = 0.5  # share of the votes in a voxel that must know something
 TRUNCATED = 3.0  # standard deviations at which the window ends
 

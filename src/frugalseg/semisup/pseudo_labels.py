@@ -4,8 +4,8 @@ The teacher is a running mean of the student's weights (mean teacher, Tarvainen 
 crop as it is, the student at the same crop with changed intensities, and is to say what the teacher says, where the
 teacher is sure (FixMatch, Sohn et al. 2020: hard labels above a confidence; `soft`: its probabilities).
 
-A network that knows six cases is a poor teacher at first. With `atlas` the first teacher is registration: the
-labelled cases deformed onto the unlabelled one and fused (`frugalseg.semisup.atlas`), and the network takes over.
+A network that knows six cases is a poor teacher at first. With `first: registration` it is taught by the labelled
+cases deformed onto the unlabelled one and fused (`frugalseg.semisup.atlas`), before its own mean takes over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from frugalseg.objectives.base import Batch
-from frugalseg.semisup.atlas import AtlasSettings
 from frugalseg.semisup.base import Semisup, SemisupSettings, Teach
 
 
@@ -31,8 +30,8 @@ class PseudoLabelSettings(SemisupSettings):
     """`hard`: the class that the teacher finds most probable; `soft`: its probabilities."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Voxels count where the teacher's largest probability is at least this (FixMatch: 0.95)."""
-    atlas: AtlasSettings | None = None
-    """Let registered labelled cases be the first teacher; None for not at all."""
+    first: Literal["network", "registration"] = "network"
+    """The first teacher: the network's own running mean, or registered labelled cases, as `atlas` says."""
     hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
     """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
 
@@ -70,7 +69,7 @@ class PseudoLabels(Semisup):
 
     def share_of_the_network(self, step: int, steps: int) -> float:
         """Return how much the network's running mean has taken over from the atlas, 0 to 1."""
-        if self.settings.atlas is None:
+        if self.settings.first == "network":
             return 1.0
         if self.most:
             return 0.5

@@ -12,15 +12,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field
-from torch.nn import functional
 
+from frugalseg.data.warp import Floats, Spacing
 from frugalseg.settings import Settings
 
-Spacing = tuple[float, float, float]
-Floats = NDArray[np.float32]
 LEAST_SIDE = 4  # voxels; below it an axis counts as flat
 
 
@@ -41,8 +37,7 @@ def register(
 ) -> Floats:
     """Return the displacement (3, x, y, z) in mm that takes each voxel of `fixed` to its place in `moving`.
 
-    Both grids begin at the same corner. With d the displacement, voxel v of the fixed image shows what the moving
-    one has at v * spacing + d(v).
+    What a displacement is stands in `frugalseg.data.warp`.
 
     Args:
         moving: (C, x, y, z).
@@ -77,22 +72,6 @@ def _thick(image: Floats) -> Floats:
     return np.pad(image, [(0, max(0, LEAST_SIDE - side)) for side in image.shape], mode="edge")
 
 
-def warp(volume: Floats, displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:
-    """Return what a volume (C, x, y, z) shows at the displaced voxels, linearly; beyond its edge, its edge.
-
-    Args:
-        volume: On the moving image's grid.
-        displacement: (3, x, y, z) in mm, as `register` returns it.
-        volume_spacing: Of the moving image's grid, in mm.
-        spacing: Of the displacement's grid, in mm.
-    """
-    sides = displacement.shape[1:]
-    voxels = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in sides), indexing="ij"))
-    here, there = (np.array(size, np.float32)[:, None, None, None] for size in (spacing, volume_spacing))
-    places = (voxels * here + displacement) / there
-    return _sample(volume, places)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Within the `with` block SimpleITK's filters have a thread each: their callers are many."""
@@ -111,27 +90,6 @@ def registration_version() -> str:
     import SimpleITK as sitk
 
     return str(sitk.Version.VersionString())
-
-
-def thinned(displacement: Floats) -> NDArray[np.float16]:
-    """Return every second voxel of a displacement, in half precision: it is smooth, and 16 times smaller so."""
-    return displacement[:, ::2, ::2, ::2].astype(np.float16)
-
-
-def restored(thin: NDArray[np.float16], sides: tuple[int, int, int]) -> Floats:
-    """Return the displacement (3, *sides) that `thinned` was made of, linear between its voxels."""
-    halves = [np.arange(side, dtype=np.float32) / 2 for side in sides]
-    return _sample(thin.astype(np.float32), np.stack(np.meshgrid(*halves, indexing="ij")))
-
-
-def _sample(volume: Floats, places: Floats) -> Floats:
-    """Return a volume (C, x, y, z) at places (3, ...) in voxels, linearly; beyond its edge, its edge."""
-    # From voxel centres to grid_sample's [-1, 1], which runs from edge to edge; it wants (z, y, x).
-    sizes = np.array(volume.shape[1:], np.float32)[:, None, None, None]
-    grid = torch.from_numpy(((2 * places + 1) / sizes - 1).transpose(1, 2, 3, 0)[..., ::-1].copy())[None]
-    source = torch.from_numpy(np.ascontiguousarray(volume, np.float32))[None]
-    found = functional.grid_sample(source, grid, "bilinear", "border", align_corners=False)
-    return np.asarray(found[0].numpy())
 
 
 def _image(sitk: Any, array: Floats, spacing: Spacing) -> Any:

@@ -31,7 +31,7 @@ from frugalseg.jobs.show import bar, say
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, dice, fused
 from frugalseg.semisup.registration import one_thread, register, registration_version
 
-VERSION = 2  # of what is computed: another one makes it anew
+FIELDS, GUESSES = 1, 2  # versions of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
 LEAST_DICE = 0.4  # below it what is laid on each other is not alike
 SHAPES = 24  # cases that a labelled one is deformed as
@@ -210,7 +210,7 @@ class _Atlas:
     def _one(self, target: StoredCase) -> Entry:
         others = [case for case in self.known if case.name != target.name]
         content = {
-            "version": VERSION,
+            "version": GUESSES,
             "target": target.key,
             "labelled": [case.key for case in others],
             "settings": self.settings.model_dump(mode="json"),
@@ -247,7 +247,7 @@ class _Atlas:
         """
         how = self.settings.registration.model_dump(mode="json")
         images = [target.image.name, case.image.name]  # whose names carry their keys
-        key = hash_value({"version": VERSION, "registration": registration_version(), "how": how, "of": images})
+        key = hash_value({"version": FIELDS, "registration": registration_version(), "how": how, "of": images})
         entry = Entry(self.root, f"{target.name}-{case.name}", key)
         if entry.read() is None:
             try:

@@ -67,6 +67,8 @@ def test_the_factor_rises_to_the_weight() -> None:
     assert values[10:] == [2.0] * 10
     assert values == sorted(values)
     assert PseudoLabelSettings(ramp=0.0).build(1, 3).factor(0, 20) == 1.0
+    assert PseudoLabelSettings().build(1, 3).factor(5, 20) < 1 == PseudoLabelSettings().build(1, 3).factor(6, 20)
+    assert PseudoLabelSettings(first="registration").build(1, 3).factor(1, 20) == 1.0
 
 
 def test_copy_paste_mixes_images_labels_and_weights_alike() -> None:

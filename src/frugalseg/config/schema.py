@@ -57,6 +57,9 @@ class Config(Settings):
     trained: bool = True
     """Whether a network is trained. If not, `atlas` says how labelled cases are registered onto others,
     which `frugalseg register` and studies do."""
+    adapt: bool = False
+    """Leave out, and say so, what the data does not allow, instead of refusing it: unlabelled crops where every
+    volume is labelled, registration where images are not alike."""
     crop: tuple[Side, Side, Side] | None = None
     """Sides of a training crop in voxels; by default chosen from the data."""
     mirror_axes: tuple[Literal["x", "y", "z"], ...] | None = None
@@ -131,6 +134,14 @@ class Config(Settings):
         if self.semisup is not None:
             content["semisup"]["first"] = "network"
         return Config.model_validate({**content, "atlas": None})
+
+    def without_unlabelled(self) -> Config:
+        """Return the configuration without unlabelled crops; what learns from all learns from labelled ones."""
+        content = self.model_dump(mode="json")
+        content["sampling"]["unlabelled"], content["semisup"] = 0, None
+        if not self.augment.deform:
+            content["atlas"] = None
+        return Config.model_validate(content)
 
     def of_pretraining(self) -> Config:
         """Return the configuration of the pre-training that this one begins with.

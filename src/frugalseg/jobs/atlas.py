@@ -33,8 +33,11 @@ from frugalseg.semisup.registration import one_thread, register, registration_ve
 
 FIELDS, GUESSES = 1, 2  # versions of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
-LEAST_DICE = 0.4  # below it what is laid on each other is not alike
 SHAPES = 24  # cases that a labelled one is deformed as
+
+
+class NotAlikeError(UserError):
+    """Images cannot be laid onto each other, or what comes of it is useless."""
 
 
 def registered(
@@ -50,7 +53,7 @@ def registered(
         store: Where prepared cases are kept.
 
     Raises:
-        UserError: As `with_guesses`.
+        NotAlikeError: As `with_guesses`.
     """
     if config.atlas is None:
         return list(cases)
@@ -83,25 +86,26 @@ def with_guesses(
         workers: Cases at a time; by default as many as processors and memory allow.
 
     Raises:
-        UserError: The cases are not alike enough, or a label shows a part only.
+        NotAlikeError: The cases are not alike enough, or a label shows a part only.
     """
     known, others = list(cases[:labelled]), list(cases[labelled:])
     if any(case.in_part for case in known):
-        raise UserError("registration needs labels that show every structure", "semisup.first")
+        raise NotAlikeError("registration needs labels that show every structure", "semisup.first")
     atlas = _Atlas(known, scheme, settings, root)
     count = workers or workers_that_fit(cases, len(known), scheme)
     if len(known) > 1:
         checked = known[:CHECKED]
-        require_alike(checked, [entry.array("guess") for entry in atlas.label(checked, count)], scheme)
+        made = [entry.array("guess") for entry in atlas.label(checked, count)]
+        require_alike(checked, made, scheme, settings.least)
     else:
         say("atlas: with one labelled case nothing tells how well registration works here")
-    made = atlas.label(others, count)
+    guesses = atlas.label(others, count)
     return [
         *known,
         *(
             # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
             replace(case, guess=entry.array("guess"), key=hash_value({"case": case.key, "guess": entry.key}))
-            for case, entry in zip(others, made, strict=True)
+            for case, entry in zip(others, guesses, strict=True)
         ),
     ]
 
@@ -143,11 +147,11 @@ def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelSc
     return max(1, min(usable_cpus(), free_memory() // 2 // each))
 
 
-def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: LabelScheme) -> None:
+def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: LabelScheme, least: float) -> None:
     """Say how well labelled cases are labelled by the others; refuse where that is bad.
 
     Raises:
-        UserError: It is.
+        NotAlikeError: It is.
     """
     scores = []
     for case, path in zip(known, made, strict=True):
@@ -157,9 +161,10 @@ def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: Lab
         found = shares.reshape(scheme.groups, scheme.classes, *truth.shape[1:])
         scores.append(dice(found.astype(np.float32), truth))
     mean = float(np.mean(scores))
-    if mean < LEAST_DICE:
-        raise UserError(
-            f"registration labels the labelled cases from each other with a Dice of {mean:.2f} only: the images "
+    if mean < least:
+        raise NotAlikeError(
+            f"registration labels the labelled cases from each other with a Dice of {mean:.2f} only, "
+            f"less than {least:g} (atlas.least): the images "
             "are not alike enough, or not roughly aligned; try atlas.registration.start=affine, or choose a "
             "method that does not register",
             "atlas",
@@ -243,7 +248,7 @@ class _Atlas:
         """Return what holds the thinned displacement of a case onto the target.
 
         Raises:
-            UserError: None was found.
+            NotAlikeError: None was found.
         """
         how = self.settings.registration.model_dump(mode="json")
         images = [target.image.name, case.image.name]  # whose names carry their keys
@@ -257,7 +262,7 @@ class _Atlas:
                 )  # fmt: skip
             except (ValueError, RuntimeError) as error:
                 line = " ".join(str(error).split())[-200:]
-                raise UserError(
+                raise NotAlikeError(
                     f"{case.name} cannot be registered onto {target.name} ({line}); look at both with `frugalseg "
                     "check`, or choose a method that does not register",
                     "atlas",

@@ -45,6 +45,13 @@ def order(cases: Sequence[StoredCase], split: Split) -> list[StoredCase]:
     return [by_name[name] for name in (*split.labelled, *split.unlabelled, *split.validation)]
 
 
+def without_what_is_not_there(config: Config, split: Split) -> Config:
+    """Return the configuration without unlabelled crops if there are none and it is to adapt itself to the data."""
+    if config.adapt and config.sampling.unlabelled and not split.unlabelled:
+        return config.without_unlabelled()
+    return config
+
+
 def first_plan(
     config: Config,
     manifest: Manifest,

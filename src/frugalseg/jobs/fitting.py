@@ -19,7 +19,6 @@ from frugalseg.jobs.preflight import Setting, fit, reckon
 from frugalseg.jobs.resources import Resources, free_disk, look
 from frugalseg.jobs.show import say
 from frugalseg.training.plan import Plan
-from frugalseg.training.settings import DEFAULT_MINUTES
 
 
 def fitting(
@@ -56,7 +55,7 @@ def fitting(
     config = with_workers_that_fit(config, workers, processes, found, here)
     seconds = None
     if plan.steps == 0:
-        seconds = 60 * (training.minutes or DEFAULT_MINUTES)
+        seconds = 60 * (training.minutes or training.usual_minutes)
     elif found is not None and plan.device == "cpu":
         seconds = plan.steps * step_seconds(found)
     say(f"train: {needs_line(replace(need, seconds=seconds), here, free, processes)}")

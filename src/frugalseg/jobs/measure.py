@@ -9,7 +9,7 @@ from pathlib import Path
 from frugalseg.config import load_config
 from frugalseg.data.budget import make_split, without_labels
 from frugalseg.data.manifest import read_manifest
-from frugalseg.jobs.first_plan import first_plan, order
+from frugalseg.jobs.first_plan import first_plan, order, without_what_is_not_there
 from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.run import Run
 
@@ -30,6 +30,7 @@ def undertaken(
     preparation, reasons = chosen(manifest, split.readable, config.preprocess)
     if pretraining:
         config, split = config.of_pretraining(), without_labels(manifest)
+    config = without_what_is_not_there(config, split)
     cases = order(prepared(manifest, split.readable, store, preparation), split)
     if config.atlas is not None:
         config = config.without_atlas()  # registered for a look at the clock? A teacher takes as long a step

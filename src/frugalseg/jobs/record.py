@@ -30,6 +30,7 @@ RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
 PRETRAIN = "pretrain"  # folder of the run that a recipe with a pre-training begins with
+WITHOUT_ATLAS = "registration"  # what a plan says of a run that goes on without it
 TO_FIT = "to fit the memory"  # ends the reason of what was made smaller than asked for
 FREE = ("devices", "nodes", "workers", "checkpoint_seconds")  # settings that no weight depends on beyond rounding
 
@@ -147,8 +148,11 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
         raise ConfigError(
             "has settings that this version of frugalseg does not know; was it written by another version?", path
         ) from error
-    if read_plan(folder).reasons.get("batch", "").endswith(TO_FIT):  # made smaller then: it stays so
+    reasons = read_plan(folder).reasons
+    if reasons.get("batch", "").endswith(TO_FIT):  # made smaller then: it stays so
         config = config.model_copy(update={"sampling": recorded.sampling})
+    if WITHOUT_ATLAS in reasons:  # likewise
+        config = config.without_atlas()
     before = _that_count(recorded)
     now = _that_count(config)
     for key in now:

@@ -39,7 +39,6 @@ from frugalseg.training.loop import Loop, warm_up
 from frugalseg.training.plan import Plan
 from frugalseg.training.processes import Processes
 from frugalseg.training.seal import BEST, LAST
-from frugalseg.training.settings import DEFAULT_MINUTES
 from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
 
@@ -166,7 +165,8 @@ class Run:
 
     def with_length(self) -> Plan:
         """Return the plan with the number of steps that fit the minutes, from a timed warm-up."""
-        minutes = self.config.training.minutes or DEFAULT_MINUTES
+        training = self.config.training
+        minutes = training.minutes or training.usual_minutes
         seconds = self.seconds_a_step(self.network())
         steps = max(1, int(minutes * 60 / seconds))
         plan = self.plan.because("steps", f"{minutes:g} minutes at {seconds:.3g} s a step (timed)", steps=steps)

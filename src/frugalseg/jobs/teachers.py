@@ -10,7 +10,8 @@ from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
-from frugalseg.jobs.atlas import registered
+from frugalseg.jobs.atlas import NotAlikeError, registered
+from frugalseg.jobs.show import say
 from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.processes import Processes
 
@@ -46,13 +47,26 @@ def registered_once(
     split: Split,
     cases: list[StoredCase],
     store: Path | None,
-) -> list[StoredCase]:
-    """Register labelled cases onto others in the first process, where the configuration asks for it."""
+) -> tuple[Config, list[StoredCase]]:
+    """Register labelled cases onto others in the first process, where the configuration asks for it.
+
+    Returns:
+        The configuration, without registration if that turned out useless and is not to be refused; and the cases.
+
+    Raises:
+        NotAlikeError: It is useless, and `config.adapt` is not set.
+    """
     if config.atlas is None:
-        return cases
+        return config, cases
     if not processes.first:
         processes.wait()
-    found = registered(config, manifest, split, cases, store)
+    try:
+        found = registered(config, manifest, split, cases, store)
+    except NotAlikeError as error:
+        if not config.adapt:
+            raise
+        say(f"goes on without registration: {error}")
+        config, found = config.without_atlas(), cases
     if processes.first:
         processes.wait()
-    return found
+    return config, found

@@ -18,13 +18,14 @@ from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.budget import budget_of, manifest_of
-from frugalseg.jobs.first_plan import first_plan, order, preparation_of
+from frugalseg.jobs.first_plan import first_plan, order, preparation_of, without_what_is_not_there
 from frugalseg.jobs.fitting import fitting
 from frugalseg.jobs.initial import Initial, read_initial, require_same_start, require_same_weights
 from frugalseg.jobs.preflight import settings_fixed
 from frugalseg.jobs.prepare import cases_from_headers, chosen, prepared, workers_that_fit
 from frugalseg.jobs.record import (
     PRETRAIN,
+    WITHOUT_ATLAS,
     has_begun,
     other_conditions,
     read_plan,
@@ -119,6 +120,8 @@ def train(
         manifest, split = budget_of(data, labels, order_seed, labelled, validation, transductive)
         if held_out:
             split = hold_out(manifest, split, held_out)
+    found = without_what_is_not_there(config, split)
+    left_out, config = found is not config, found
     facts = read_record(out) if begun else None
     if begun:
         config = same_run(out, config, split)
@@ -159,11 +162,14 @@ def train(
             mute()
         elif used:
             lock(held, out, begun)
+        if left_out:
+            say(f"{config.method}: every volume is labelled; goes on without unlabelled crops")
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
         require_mixable(config, cases[: len(split.labelled)])
-        cases = registered_once(processes, config, manifest, split, cases, store)
+        wanted = config
+        config, cases = registered_once(processes, config, manifest, split, cases, store)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
@@ -176,6 +182,8 @@ def train(
         else:
             config, plan = first_plan(config, manifest, cases, split, initial)
             plan = replace(plan, preparation=prepare, reasons={**reasons, **plan.reasons})
+            if config.atlas != wanted.atlas:
+                plan = plan.because(WITHOUT_ATLAS, "left out: the images are not alike enough")
         # A run that goes on keeps its plan; where memory has become short, the loop makes chunks smaller.
         if processes.first:
             config, plan = fitting(config, plan, manifest, out, given)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from frugalseg.data.warp import Floats, Spacing, warp
 from frugalseg.semisup.fusion import FusionSettings, vote
@@ -25,6 +27,8 @@ class AtlasSettings(Settings):
 
     registration: RegistrationSettings = RegistrationSettings()
     fusion: FusionSettings = FusionSettings()
+    least: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Mean Dice of labelled cases labelled by the others in this way, below which images count as not alike."""
 
 
 @dataclass(frozen=True)

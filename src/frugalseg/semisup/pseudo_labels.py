@@ -35,6 +35,11 @@ class PseudoLabelSettings(SemisupSettings):
     hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
     """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
 
+    @property
+    def rise(self) -> float:
+        """Share of the steps over which the factor rises."""
+        return 0.05 if self.ramp is None and self.first == "registration" else super().rise
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.hand_over is not None and self.hand_over[0] > self.hand_over[1]:

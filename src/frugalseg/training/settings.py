@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 
 from frugalseg.settings import Settings
 
-DEFAULT_MINUTES = 12.0
-
 
 class TrainingSettings(Settings):
     """How long, with what, and from which seed."""
 
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Optimiser steps. Without steps and minutes: what fits into 12 minutes."""
+    """Optimiser steps. Without steps, minutes and epochs: what fits into `usual_minutes`."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Length of training; a timed warm-up turns it into a number of steps before the first one."""
+    usual_minutes: Annotated[float, Field(gt=0)] = 12.0
+    """Length of training in minutes where no length is set."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Length of training in passes over the volumes that it draws from: the labelled ones, or all of them where
     unlabelled ones take part."""

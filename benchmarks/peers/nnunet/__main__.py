@@ -1,0 +1,110 @@
+"""Train nnU-Net v2 on a budget of labels, label the test images, score them as ours are scored.
+
+`make .peers/.done` makes its environment (.peers). Fold `all`: nothing is held out, the last checkpoint is the
+result, as with our methods; test images are mirrored, as it does by default. On a processor the number of epochs is
+chosen so that its schedule ends after two hours or so ("short schedule"); the learning rate falls to 0 within them.
+
+Command: python -m benchmarks.peers.nnunet DATA WORK --labels 6 --seed 0 --epochs 10
+Writes WORK/LABELS-SEED/{predictions, scores, record.json}; a step that was done before is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.peers.nnunet.convert import NUMBER, convert
+
+from frugalseg.data.budget import make_split
+from frugalseg.data.manifest import read_manifest
+from frugalseg.jobs.evaluate import evaluate
+
+EPOCHS = (1, 5, 10, 20, 50, 100, 250, 1000)  # schedules that it ships trainers for
+CONFIGURATION = "3d_fullres"
+
+
+def trainer(epochs: int) -> str:
+    """Return the name of nnU-Net's trainer whose schedule ends after so many epochs."""
+    if epochs == 1000:
+        return "nnUNetTrainer"
+    return f"nnUNetTrainer_{epochs}epoch{'' if epochs == 1 else 's'}"
+
+
+def command(peers: Path, name: str, *words: str) -> list[str]:
+    return [str(peers / name), *words]
+
+
+def run(words: list[str], work: Path, log: Path) -> float:
+    """Run one of its commands; return the seconds it took."""
+    folders = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
+    environment = {**os.environ, **folders, "nnUNet_compile": "f"}
+    begun = time.monotonic()
+    with log.open("a") as file:
+        done = subprocess.run(words, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise SystemExit(f"{Path(words[0]).name} ended with status {done.returncode}; see {log}")
+    return time.monotonic() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--labels", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True, help="of the choice of labelled cases")
+    parser.add_argument("--epochs", type=int, choices=EPOCHS, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--peers", type=Path, default=Path(".peers/bin"), help="where its commands are")
+    given = parser.parse_args()
+    peers: Path = given.peers.absolute()
+    manifest = read_manifest(given.data)
+    split = make_split(manifest, given.labels, given.seed)
+    work = (given.work / f"{given.labels}-{given.seed}").absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    record = work / "record.json"
+    facts = json.loads(record.read_text()) if record.exists() else {}
+    source = convert(manifest, split, work / "raw")
+    number, log, kind = str(NUMBER), work / "log.txt", trainer(given.epochs)
+    predictions = work / "predictions"
+    steps = {
+        "planning": command(peers, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", CONFIGURATION, "-np", "2"),
+        "training": command(
+            peers, "nnUNetv2_train", number, CONFIGURATION, "all", "-tr", kind, "-device", given.device
+        ),
+        "prediction": command(
+            peers, "nnUNetv2_predict", "-i", str(source / "imagesTs"), "-o", str(predictions), "-d", number,
+            "-c", CONFIGURATION, "-f", "all", "-tr", kind, "-device", given.device, "-npp", "1", "-nps", "1",
+        ),
+    }  # fmt: skip
+    for name, words in steps.items():
+        key = f"{name}_seconds"
+        if key in facts:
+            continue
+        facts[key] = round(run(words, work, log), 1)
+        facts[f"{name}_peak_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        record.write_text(json.dumps(facts, indent=1))
+    scores = work / "scores"
+    result = evaluate(predictions, given.data, scores)
+    mean = result.summary.overall["dice"]
+    facts |= {
+        "peer": "nnunetv2 " + version(peers),
+        "trainer": kind,
+        "labelled": list(split.labelled),
+        "dice": None if mean is None else round(mean.mean, 4),
+    }
+    record.write_text(json.dumps(facts, indent=1))
+    print(f"nnU-Net, {given.labels} labels, seed {given.seed}: Dice {facts['dice']}, {facts['training_seconds']} s")
+
+
+def version(peers: Path) -> str:
+    asked = [str(peers / "python"), "-c", "from importlib.metadata import version; print(version('nnunetv2'))"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,7 @@ def micro_run(
     from frugalseg.jobs.train import train
 
     settings = [*SETTINGS, f"training.workers={workers}", f"training.checkpoint_seconds={checkpoint_seconds}"]
-    return train(data, out, labels=3, overrides=settings, store=store, validation=1, resume=resume)
+    return train(data, out, "sscpcseg", labels=3, overrides=settings, store=store, validation=1, resume=resume)
 
 
 def differences(one: Path, two: Path) -> list[str]:

@@ -72,15 +72,15 @@ def test_resume_gives_the_same_weights(trained: Path, data: Path, store: Path, t
     looping.Loop.step = interrupted  # type: ignore[method-assign]
     try:
         with pytest.raises((Stopped, TrainingError)):
-            job.train(data, out, labels=2, overrides=overrides, store=store)
+            job.train(data, out, "sscpcseg", labels=2, overrides=overrides, store=store)
     finally:
         looping.Loop.step = original  # type: ignore[method-assign]
     assert json.loads((out / "last" / "state.json").read_text())["step"] == 2
-    result = job.train(data, out, labels=2, overrides=overrides, store=store, resume=True)
+    result = job.train(data, out, "sscpcseg", labels=2, overrides=overrides, store=store, resume=True)
     assert result.step == 3
     for name in ("last/model.safetensors", "last/state.safetensors", "metrics.csv"):
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
-    again = job.train(data, out, labels=2, overrides=overrides, store=store, resume=True)
+    again = job.train(data, out, "sscpcseg", labels=2, overrides=overrides, store=store, resume=True)
     assert again.step == 3
 
 
@@ -95,7 +95,7 @@ def test_validation_labels_choose_best_and_a_resumed_run_chooses_the_same(
     overrides += ["training.steps=4", "training.average=0.9", "training.validate_every=1"]
 
     def go(out: Path, resume: bool = False) -> None:
-        job.train(data, out, labels=2, overrides=overrides, store=store, validation=1, resume=resume)
+        job.train(data, out, "sscpcseg", labels=2, overrides=overrides, store=store, validation=1, resume=resume)
 
     go(tmp_path / "a")
     split = json.loads((tmp_path / "a" / "split.json").read_text())

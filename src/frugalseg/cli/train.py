@@ -9,6 +9,8 @@ import typer
 
 from frugalseg.cli.options import Data, Describe, Devices, LabelMaps, Nodes, Recipe, Resume, RunFolder, Seed, Store
 
+QUICK = 10.0  # minutes
+
 
 def train(
     data: Data,
@@ -16,8 +18,12 @@ def train(
     label_maps: LabelMaps = None,
     describe: Describe = None,
     method: Annotated[
-        str, typer.Option(help="encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg (see `frugalseg recipes`).")
-    ] = "sscpcseg",
+        str,
+        typer.Option(
+            help="frugal, the best we know for few labels; encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg and "
+            "others (see `frugalseg recipes`)."
+        ),
+    ] = "frugal",
     labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,
     seed: Seed = 0,
     label_seed: Annotated[
@@ -44,7 +50,10 @@ def train(
         typer.Option(help="A finished run (`pretrain` or `train`) whose weights to begin with."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Length in minutes (12 by default).")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Length in minutes (by default 30 for frugal, 12 for others).")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Ten minutes, for a first look.")] = False,
     devices: Devices = None,
     nodes: Nodes = None,
     recipe: Recipe = None,
@@ -75,6 +84,10 @@ def train(
         raise UserError(f"{validation!r} is neither a number of cases nor {LISTED!r}", "--validation")
 
     overrides = list(settings or [])
+    if quick:
+        if steps is not None or minutes is not None:
+            raise UserError("give --quick or a length, not both", "--quick")
+        minutes = QUICK
     if steps is not None or minutes is not None:  # instead of whatever length the recipe has
         lengths = (("steps", steps), ("minutes", minutes))
         overrides += ["training.epochs=null", "training.schedule_unit=step"]

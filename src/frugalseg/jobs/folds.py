@@ -41,7 +41,7 @@ def train_folds(
     data: Path | DataSource,
     out: Path,
     count: int,
-    method: str = "sscpcseg",
+    method: str = "frugal",
     labels: int | None = None,
     seed: int = 0,
     label_seed: int | None = None,

@@ -52,7 +52,7 @@ __all__ = ["TrainResult", "train"]
 def train(
     data: Path | DataSource,
     out: Path,
-    method: str = "sscpcseg",
+    method: str = "frugal",
     labels: int | None = None,
     seed: int = 0,
     label_seed: int | None = None,

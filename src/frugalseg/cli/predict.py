@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from frugalseg.cli.options import Store
+
 
 def predict(
     run: Annotated[
@@ -25,6 +27,17 @@ def predict(
     flips: Annotated[bool | None, typer.Option("--flips/--no-flips", help="Average over mirrored copies.")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probabilities.")] = False,
     checkpoint: Annotated[str | None, typer.Option(help="last or best.")] = None,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register/--no-register",
+            help="Where the run gives registered labelled cases a share of its predictions: whether they have it.",
+        ),
+    ] = True,
+    data: Annotated[
+        Path | None, typer.Option(help="The data set that the run was trained on, if it was moved.")
+    ] = None,
+    store: Store = None,
 ) -> None:
     """Segment images, each on its own grid, with its own header."""
     from frugalseg.errors import UserError
@@ -41,4 +54,16 @@ def predict(
         named[name] = Path(file)
     given = paths or []
     more = next((place for place, path in enumerate(given) if not is_trained(path)), len(given))
-    job([run, *given[:more]], given[more:], out, named, case, flips, probabilities, checkpoint)
+    job(
+        [run, *given[:more]],
+        given[more:],
+        out,
+        named,
+        case,
+        flips,
+        probabilities,
+        checkpoint,
+        register,
+        data,
+        store,
+    )

@@ -20,8 +20,8 @@ def train(
     method: Annotated[
         str,
         typer.Option(
-            help="frugal, the best we know for few labels; encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg and "
-            "others (see `frugalseg recipes`)."
+            help="frugal, the best we know for few labels; encdec, vaeseg, boundseg, cpcseg, ssvaeseg, sscpcseg, "
+            "and others (see `frugalseg recipes`)."
         ),
     ] = "frugal",
     labels: Annotated[int | None, typer.Option(help="How many labels the run may read; all by default.")] = None,

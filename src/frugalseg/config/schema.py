@@ -104,11 +104,13 @@ class Config(Settings):
     def _an_atlas_and_its_use(self) -> Self:
         users = ["semisup.first=registration"] if self.semisup and self.semisup.first == "registration" else []
         users += ["augment.deform"] if self.augment.deform else []
+        users += ["inference.registration"] if self.inference.registration else []
         if users and self.atlas is None:
             raise ValueError(f"{' and '.join(users)} needs registration; set atlas, e.g. atlas={{}}")
         if self.atlas is not None and self.trained and not users:
             raise ValueError(
-                "atlas is set and nothing uses it; set semisup.first=registration or augment.deform, or atlas=null"
+                "atlas is set and nothing uses it; set semisup.first=registration, augment.deform or "
+                "inference.registration, or atlas=null"
             )
         return self
 
@@ -128,9 +130,9 @@ class Config(Settings):
         return self
 
     def without_atlas(self) -> Config:
-        """Return the configuration without registration: the network is the first teacher, nothing is deformed."""
+        """Return the configuration without registration, whatever uses it."""
         content = self.model_dump(mode="json")
-        content["augment"]["deform"] = 0.0
+        content["augment"]["deform"] = content["inference"]["registration"] = 0.0
         if self.semisup is not None:
             content["semisup"]["first"] = "network"
         return Config.model_validate({**content, "atlas": None})
@@ -139,7 +141,7 @@ class Config(Settings):
         """Return the configuration without unlabelled crops; what learns from all learns from labelled ones."""
         content = self.model_dump(mode="json")
         content["sampling"]["unlabelled"], content["semisup"] = 0, None
-        if not self.augment.deform:
+        if not self.augment.deform and not self.inference.registration:
             content["atlas"] = None
         return Config.model_validate(content)
 
@@ -159,7 +161,7 @@ class Config(Settings):
         content = self.model_dump(mode="json")
         content["sampling"] |= {"labelled": 0, "unlabelled": before.crops, "mix": "fixed"}
         content["auxiliary"], content["semisup"] = content["pretrain"]["auxiliary"], None
-        content["atlas"], content["augment"]["deform"] = None, 0.0
+        content["atlas"], content["augment"]["deform"], content["inference"]["registration"] = None, 0.0, 0.0
         content["training"] |= {"steps": before.steps, "minutes": None, "epochs": None, "schedule_unit": "step"}
         if before.learning_rate is not None:
             content["training"]["learning_rate"] = before.learning_rate

@@ -20,6 +20,9 @@ class InferenceSettings(Settings):
     """Share of a window that the next one covers again, at least."""
     flips: bool = False
     """Whether to average over mirrored copies (the axes that training mirrored); takes 2 to 8 times as long."""
+    registration: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of what labelled cases say that are registered onto the image, as `atlas` says; the rest is the
+    network's. `predict` then needs the data set that the run was trained on."""
     batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Windows at a time; by default as many as have 2^18 voxels together, at least one."""
 

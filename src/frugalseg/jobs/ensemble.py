@@ -13,12 +13,14 @@ from torch import Tensor
 from frugalseg.config import Config
 from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.source import DataSource
 from frugalseg.errors import DataError, UserError
 from frugalseg.inference.inputs import PredictionInput, read_input
 from frugalseg.inference.restore import Place, placed_blocks
 from frugalseg.inference.window import slabs, thin_axis
 from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
 from frugalseg.jobs.model import Model, load_model
+from frugalseg.jobs.voters import Voters, voters_of, with_votes
 from frugalseg.training.plan import Plan
 
 LEAST = 1e-7  # a probability below this counts as this, as where the temperature was found
@@ -33,11 +35,13 @@ class Ensemble:
         members: At least one; labels, channels and crop are the same for all.
         temperature: Divides the logits before probabilities are written; it changes no label.
         largest: Structures of which only the largest part is kept.
+        voters: Each member's labelled cases that vote, too; empty for none.
     """
 
     members: tuple[Model, ...]
     temperature: float = 1.0
     largest: tuple[str, ...] = ()
+    voters: tuple[Voters | None, ...] = ()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -83,7 +87,11 @@ class Ensemble:
 
         The memory is that of the classes in one window's depth of the volume for each member, not in all of it.
         """
-        streams = [blocks_of(member, own, flips) for member, own in zip(self.members, prepared, strict=True)]
+        voters = self.voters or (None,) * len(self.members)
+        streams = [
+            blocks_of(member, own, flips, voter)
+            for member, own, voter in zip(self.members, prepared, voters, strict=True)
+        ]
         for parts in zip(*streams, strict=True):
             place, total = parts[0]
             for _, values in parts[1:]:
@@ -99,7 +107,9 @@ class Ensemble:
         return tempered.flatten(0, 1)
 
 
-def blocks_of(model: Model, prepared: Prepared, flips: bool) -> Iterator[tuple[Place, Tensor]]:
+def blocks_of(
+    model: Model, prepared: Prepared, flips: bool, voters: Voters | None = None
+) -> Iterator[tuple[Place, Tensor]]:
     """Yield a single model's probabilities; see `Ensemble.blocks`."""
     axis = thin_axis(prepared.image.shape[1:], model.plan.crop)
     settings = model.config.inference
@@ -112,6 +122,8 @@ def blocks_of(model: Model, prepared: Prepared, flips: bool) -> Iterator[tuple[P
         settings.overlap,
         settings.windows(model.plan.crop),
     )
+    if voters is not None:
+        blended = with_votes(blended, axis, voters.vote(prepared), settings.registration, model.scheme.groups)
     return placed_blocks(prepared.placement, blended, axis)
 
 
@@ -120,10 +132,23 @@ def is_trained(folder: Path) -> bool:
     return any((folder / name).is_file() for name in RUN_FILES)
 
 
-def open_ensemble(runs: Sequence[Path], checkpoint: str | None = None) -> Ensemble:
+def open_ensemble(
+    runs: Sequence[Path],
+    checkpoint: str | None = None,
+    register: bool = True,
+    data: DataSource | None = None,
+    store: Path | None = None,
+) -> Ensemble:
     """Open the models of runs, or of the folders that `train --folds` made.
 
     A folder of folds brings its temperature and its structures of one part if it is given alone.
+
+    Args:
+        runs: Their folders.
+        checkpoint: "last" or "best".
+        register: Whether labelled cases vote where a run's configuration gives them a share.
+        data: The runs' data set, if it is not where it was.
+        store: Where prepared cases are kept.
 
     Raises:
         UserError: There is no run or checkpoint, or they do not fit each other.
@@ -140,9 +165,21 @@ def open_ensemble(runs: Sequence[Path], checkpoint: str | None = None) -> Ensemb
     members = tuple(load_model(folder, checkpoint) for folder in folders)
     for folder, member in zip(folders[1:], members[1:], strict=True):
         _require_like(members[0], folders[0], member, folder)
+    voters: tuple[Voters | None, ...] = ()
+    if register:
+        voters = _shared([voters_of(*one, data, store) for one in zip(folders, members, strict=True)])
     if len(runs) > 1 or not facts:
-        return Ensemble(members)
-    return Ensemble(members, facts["temperature"], tuple(facts["largest"]))
+        return Ensemble(members, voters=voters)
+    return Ensemble(members, facts["temperature"], tuple(facts["largest"]), voters)
+
+
+def _shared(voters: Sequence[Voters | None]) -> tuple[Voters | None, ...]:
+    """Let members with the same labelled cases have the same voters, so that these are asked once an image."""
+    found: list[Voters | None] = []
+    for one in voters:
+        same = [other for other in found if one is not None and other is not None and one.like(other)]
+        found.append(same[0] if same else one)
+    return tuple(found)
 
 
 def _require_like(first: Model, first_folder: Path, other: Model, folder: Path) -> None:

@@ -101,7 +101,7 @@ def train_folds(
             return FoldsResult(out, None, result.signal)
         if number == 0:
             pinned = pins(run, config)
-    return FoldsResult(out, score_folds(out, manifest, folds))
+    return FoldsResult(out, score_folds(out, manifest, folds, store))
 
 
 def fold_folder(out: Path, number: int) -> Path:

@@ -61,7 +61,9 @@ class OutOfFold:
     errors: tuple[float, float] | None
 
 
-def score_folds(out: Path, manifest: Manifest, folds: Sequence[Sequence[str]]) -> OutOfFold:
+def score_folds(
+    out: Path, manifest: Manifest, folds: Sequence[Sequence[str]], store: Path | None = None
+) -> OutOfFold:
     """Predict every held-out case by its fold's model; write OUT/out_of_fold and OUT/ensemble.json.
 
     Raises:
@@ -77,7 +79,7 @@ def score_folds(out: Path, manifest: Manifest, folds: Sequence[Sequence[str]]) -
     members = [f"fold-{number}" for number in range(len(folds))]
     with bar("out of fold", sum(map(len, folds))) as advance:
         for name, fold in zip(members, folds, strict=True):
-            model = open_ensemble([out / name])
+            model = open_ensemble([out / name], store=store)
             voxels = Voxels(scheme)
             watched.append(voxels)
             items = [PredictionInput(case, by_name[case].images, by_name[case].missing) for case in fold]

@@ -21,6 +21,7 @@ from frugalseg.data.imagetypes import written_suffix
 from frugalseg.data.preprocess import Prepared
 from frugalseg.data.readers import write_label, write_map
 from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.source import DataSource
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import describing, require_version
@@ -30,11 +31,13 @@ from frugalseg.inference.restore import Place
 from frugalseg.inference.window import class_indices
 from frugalseg.jobs.ahead import WriteBehind, read_ahead
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble
-from frugalseg.jobs.needs import predicting, prepare_bytes
+from frugalseg.jobs.needs import Volume, predicting, prepare_bytes
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.prepare import volumes_of
 from frugalseg.jobs.resources import free_disk, look
 from frugalseg.jobs.show import bar, say
+from frugalseg.jobs.voters import Voters
+from frugalseg.semisup.atlas import bytes_needed
 
 FORMAT_VERSION = 1
 RECORD = "predictions.json"
@@ -50,6 +53,9 @@ def predict(
     flips: bool | None = None,
     probabilities: bool = False,
     checkpoint: str | None = None,
+    register: bool = True,
+    data: Path | DataSource | None = None,
+    store: Path | None = None,
 ) -> list[Path]:
     """Predict cases and write one label map each, named like the case, plus predictions.json.
 
@@ -62,6 +68,9 @@ def predict(
         flips: Average over mirrored copies; by default as the run's configuration says.
         probabilities: Also write each structure's probability, as CASE_probability_STRUCTURE.
         checkpoint: "last" or "best".
+        register: Whether labelled cases are registered onto the images and vote, where the run gives them a share.
+        data: The data set that the run was trained on, if it is not where it was.
+        store: Where prepared cases are kept.
 
     Returns:
         The label maps' paths.
@@ -70,7 +79,8 @@ def predict(
         UserError: Wrong input; names the file.
     """
     runs = [run] if isinstance(run, Path) else list(run)
-    model = open_ensemble(runs, checkpoint)
+    source = None if data is None else DataSource.of(data)
+    model = open_ensemble(runs, checkpoint, register, source, store)
     may_miss = all(member.preparation.zero_missing for member in model.members)
     inputs = find_inputs(paths, channels or {}, model.channels, case, may_miss)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -116,6 +126,8 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path) -> 
     # Each further member has its own slab of probabilities, and its own image where it was prepared in another way.
     each = 4 * len(model.channels) + 8 * model.scheme.outputs * largest.slab(model.plan.crop)
     need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
+    if any(model.voters):
+        need = replace(need, ram=need.ram + sum(voters_bytes(one, largest, model) for one in model.voters if one))
     need = replace(need, disk=sum(volume.voxels for volume in volumes))
     both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
     ahead = len(volumes) > 1 and shortage(both, here) is None
@@ -125,6 +137,12 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path) -> 
     require_disk(need, free, out)
     say(f"predict: {needs_line(need, here, free)} at most")
     return ahead
+
+
+def voters_bytes(voters: Voters, largest: Volume, model: Ensemble) -> int:
+    """Return what the vote about the largest case holds, the displacement of every voter with it."""
+    fusing = bytes_needed(largest.voxels, len(model.channels), model.scheme.outputs, 12 * len(voters.cases))
+    return fusing + 4 * model.scheme.outputs * largest.voxels
 
 
 def _readable(model: Ensemble, item: PredictionInput) -> None:
@@ -255,6 +273,7 @@ def record(model: Ensemble, inputs: Sequence[PredictionInput], flips: bool) -> d
         "step": first.step,
         "model_sha256": first.sha256,
         "flips": flips,
+        "registration": first.config.inference.registration if any(model.voters) else 0.0,
         "transductive": any(member.transductive for member in model.members),
         "scheme": model.scheme.to_json(),
         "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},

@@ -29,6 +29,7 @@ from frugalseg.training.seal import BEST, LAST, previous
 RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
+VOTERS = "voters"  # key of run.json: the stored files of labelled cases that vote in predictions
 PRETRAIN = "pretrain"  # folder of the run that a recipe with a pre-training begins with
 WITHOUT_ATLAS = "registration"  # what a plan says of a run that goes on without it
 TO_FIT = "to fit the memory"  # ends the reason of what was made smaller than asked for
@@ -99,6 +100,9 @@ def write_record(
     }
     if initial is not None:
         facts["initial"] = dict(initial)
+    if config.inference.registration:
+        known = [case for case in cases if case.name in split.labelled and case.label is not None]
+        facts[VOTERS] = {case.name: [case.image.name, case.label.name] for case in known if case.label is not None}
     write_json(folder / RECORD, seal(facts))
 
 

@@ -137,7 +137,7 @@ def _run(task: Task) -> dict[str, Any]:
         raise Interrupted(result.signal)
     if not (predictions / RECORD).exists():  # written last: without it, what lies there is half of it
         shutil.rmtree(predictions, ignore_errors=True)
-        predict(run, [task.data], predictions)
+        predict(run, [task.data], predictions, store=task.store)
     shutil.rmtree(scores, ignore_errors=True)
     found = evaluate(predictions, task.data, scores)
     shutil.copyfile(scores / CASES, task.folder / CASES)

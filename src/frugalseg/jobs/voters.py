@@ -1,0 +1,156 @@
+"""Labelled cases that vote when an image is predicted: registered onto it, they have a share beside the network.
+
+A model's folder does not hold them: they are images of patients. They are read from the data set that the run was
+trained on, and must be what the run began with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugalseg.data.budget import Split
+from frugalseg.data.manifest import DataSource
+from frugalseg.data.prepare import prepare
+from frugalseg.data.preprocess import Prepared
+from frugalseg.data.store import StoredCase, default_store, open_array
+from frugalseg.data.warp import Floats
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import read_json_object
+from frugalseg.formats import RUN_FORMAT, describing, read_sealed
+from frugalseg.jobs.budget import manifest_of
+from frugalseg.jobs.model import Model
+from frugalseg.jobs.record import RECORD, SPLIT, VOTERS
+from frugalseg.jobs.resources import usable_cpus
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, fused
+from frugalseg.semisup.registration import one_thread, register
+
+WAY_OUT = "say with --data where the run's data set is, or predict with --no-register"
+
+
+@dataclass
+class Voters:
+    """Labelled cases, and how they are registered onto an image and fused. The last image's vote is kept.
+
+    `files`: the names of their arrays in the store, which carry their keys.
+    """
+
+    cases: tuple[Labelled, ...]
+    files: dict[str, list[str]]
+    settings: AtlasSettings
+    classes: int
+    _last: tuple[Prepared, Floats] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def like(self, other: Voters) -> bool:
+        """Whether others are the same cases, registered and fused in the same way."""
+        return self.files == other.files and self.settings == other.settings
+
+    def vote(self, prepared: Prepared) -> Floats:
+        """Return the probabilities (R x K, x, y, z) of a prepared image, 0 for all where nothing is known."""
+        with self._lock:
+            if self._last is None or self._last[0] is not prepared:
+                self._last = prepared, self._vote(prepared)
+            return self._last[1]
+
+    def _vote(self, prepared: Prepared) -> Floats:
+        x, y, z = prepared.placement.prepared_grid.spacing
+        spacing, image = (x, y, z), prepared.image
+
+        def lay(case: Labelled) -> Floats | None:
+            try:
+                return register(case.image, image, case.spacing, spacing, self.settings.registration)
+            except (ValueError, RuntimeError):  # this one does not vote
+                return None
+
+        with one_thread(), ThreadPoolExecutor(max(1, min(usable_cpus(), len(self.cases)))) as pool:
+            laid = list(pool.map(lay, self.cases))
+        cases = [case for case, one in zip(self.cases, laid, strict=True) if one is not None]
+        fields = [one for one in laid if one is not None]
+        if not cases:
+            groups = len(self.cases[0].label)
+            return np.zeros((groups * self.classes, *image.shape[1:]), np.float32)
+        found = fused(image, spacing, cases, lambda number: fields[number], self.classes, self.settings.fusion)
+        return found.reshape(-1, *found.shape[2:])
+
+
+def with_votes(slabs: Iterable[Tensor], axis: int, votes: Floats, share: float, groups: int) -> Iterator[Tensor]:
+    """Yield a network's slabs (R x K, x, y, z) along an axis, the votes mixed in where something is known.
+
+    Args:
+        slabs: The network's probabilities, in order, that make up the volume.
+        axis: 0, 1 or 2.
+        votes: (R x K, x, y, z), 0 for all classes of a group where nothing is known.
+        share: Of the votes.
+        groups: R.
+    """
+    start = 0
+    for slab in slabs:
+        stop = start + slab.shape[axis + 1]
+        part = torch.from_numpy(votes).narrow(axis + 1, start, stop - start).unflatten(0, (groups, -1))
+        known = share * part.sum(dim=1, keepdim=True)
+        yield ((1 - known) * slab.unflatten(0, (groups, -1)) + share * part).flatten(0, 1)
+        start = stop
+
+
+def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | None) -> Voters | None:
+    """Return a run's voters, None where its configuration gives them no share.
+
+    Args:
+        run: The run's folder.
+        model: Its model.
+        data: The run's data set, if it is not where it was.
+        store: Where prepared cases are kept.
+
+    Raises:
+        UserError: The data set is not there.
+        DataError: A labelled case is not what the run began with.
+    """
+    settings = model.config.atlas
+    if not model.config.inference.registration or settings is None:
+        return None
+    facts = read_sealed(run / RECORD, RUN_FORMAT)
+    with describing("a run", run / RECORD):
+        files = {str(name): [str(file) for file in pair] for name, pair in dict(facts[VOTERS]).items()}
+        there = dict(facts["data"])
+        beside = [Path(there[key]) if key in there else None for key in ("label_maps", "describe")]
+        source = data or DataSource(Path(there["folder"]), *beside)
+    split = Split.from_json(read_json_object(run / SPLIT), run / SPLIT)
+    if not source.path.exists():
+        raise UserError(
+            f"is not there any more, and its labelled cases vote in every prediction; {WAY_OUT}", source.path
+        )
+    manifest = manifest_of(source)
+    by_name = {case.name: case for case in manifest.training}
+    if missing := [name for name in split.labelled if name not in by_name]:
+        raise DataError(
+            f"has no training case {missing[0]!r}, which votes in every prediction; {WAY_OUT}", source.path
+        )
+    known = [by_name[name] for name in split.labelled]
+    cases = prepare(manifest, known, set(split.labelled), store or default_store(), model.preparation)
+    for case in cases:
+        if files_of(case) != files.get(case.name):
+            raise DataError(
+                f"the image or label of {case.name!r} is not what the run began with; {WAY_OUT}", source.path
+            )
+    return Voters(tuple(labelled(case) for case in cases), files, settings, model.scheme.classes)
+
+
+def files_of(case: StoredCase) -> list[str]:
+    """Return the names of a labelled case's arrays in the store, which carry their keys."""
+    assert case.label is not None
+    return [case.image.name, case.label.name]
+
+
+def labelled(case: StoredCase) -> Labelled:
+    """Read a labelled case."""
+    assert case.label is not None
+    image = np.asarray(open_array(case.image)[:], np.float32)
+    return Labelled(image, np.asarray(open_array(case.label)[:]), case.spacing)

@@ -1,0 +1,115 @@
+"""Labelled cases that vote in predictions: the mixture by hand, where it comes from, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import read_json_object
+from frugalseg.inference.inputs import find_inputs
+from frugalseg.jobs.ensemble import open_ensemble
+from frugalseg.jobs.predict import predict
+from frugalseg.jobs.train import train
+from frugalseg.jobs.voters import with_votes
+from frugalseg.semisup.registration import register
+from tests.data.datasets import write_nifti
+from tests.jobs.test_atlas import TINY, case, write_alike
+
+VOTE = [*TINY, "atlas={}", "inference.registration=0.4"]
+
+
+def test_the_mixture_by_hand_in_slabs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    net = torch.rand(2, 3, 4, 5, 6, generator=generator).softmax(dim=1)  # two groups of three classes
+    votes = torch.rand(2, 3, 4, 5, 6, generator=generator).softmax(dim=1)
+    votes[:, :, 1] = 0  # nothing is known there
+    wanted = 0.6 * net + 0.4 * votes
+    wanted[:, :, 1] = net[:, :, 1]
+    for axis in range(3):
+        slabs = net.flatten(0, 1).split(2, dim=axis + 1)
+        found = torch.cat(list(with_votes(slabs, axis, votes.flatten(0, 1).numpy(), 0.4, 2)), dim=axis + 1)
+        assert torch.allclose(found, wanted.flatten(0, 1))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with a test case, and a run of three steps whose labelled cases vote."""
+    folder = tmp_path_factory.mktemp("voters")
+    data = write_alike(folder / "data", 4)
+    image, label = case(9)
+    write_nifti(data / "imagesTs" / "case9.nii.gz", image)
+    write_nifti(data / "labelsTs" / "case9.nii.gz", label)
+    facts = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps({**facts, "test": ["./imagesTs/case9.nii.gz"], "numTest": 1}))
+    train(data, folder / "run", "encdec", labels=2, overrides=VOTE, store=folder / "store")
+    return folder
+
+
+def probability(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.asarray(nib.Nifti1Image.from_filename(folder / "case9_probability_front.nii.gz").dataobj)
+
+
+def test_predictions_are_the_mixture(place: Path, tmp_path: Path) -> None:
+    data, run, store = place / "data", place / "run", place / "store"
+    predict(run, [data], tmp_path / "both", probabilities=True, store=store)
+    predict(run, [data], tmp_path / "net", probabilities=True, register=False)
+    model = open_ensemble([run], store=store)
+    (voters,) = model.voters
+    assert voters is not None
+    prepared = model.prepare(find_inputs([data], {}, model.channels, None, False)[0])
+    votes = voters.vote(prepared[0])
+    assert voters.vote(prepared[0]) is votes, "asked once an image"
+    wanted = 0.6 * probability(tmp_path / "net") + 0.4 * votes[1]
+    assert probability(tmp_path / "both") == pytest.approx(wanted, abs=2e-3)
+    _, truth = case(9)
+    assert ((votes.argmax(axis=0) > 0) == (truth > 0)).mean() > 0.9
+    assert read_json_object(tmp_path / "both" / "predictions.json")["registration"] == 0.4
+    assert read_json_object(tmp_path / "net" / "predictions.json")["registration"] == 0.0
+    split = read_json_object(run / "split.json")
+    assert set(read_json_object(run / "run.json")["voters"]) == set(split["labelled"])
+
+
+def test_seeds_with_the_same_labels_share_their_voters(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, store = place / "data", place / "store"
+    train(data, tmp_path / "run", "encdec", labels=2, seed=1, label_seed=0, overrides=VOTE, store=store)
+    calls: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        calls.append(1)
+        return register(*given)
+
+    monkeypatch.setattr("frugalseg.jobs.voters.register", counted)
+    predict([place / "run", tmp_path / "run"], [data], tmp_path / "out", store=store)
+    assert len(calls) == 2, "once for each labelled case"
+
+
+def test_a_data_set_that_was_moved_is_named(place: Path, tmp_path: Path) -> None:
+    run, moved = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(place / "data", tmp_path / "data")
+    train(tmp_path / "data", run, "encdec", labels=2, overrides=VOTE, store=place / "store")
+    (tmp_path / "data").rename(moved)
+    images = [moved / "imagesTs" / "case9.nii.gz"]
+    with pytest.raises(UserError, match=r"data: is not there any more, .*--data .*--no-register"):
+        predict(run, images, tmp_path / "out", store=place / "store")
+    assert not (tmp_path / "out").exists()
+    predict(run, images, tmp_path / "without", register=False)
+    hidden = read_json_object(run / "split.json")["unlabelled"]
+    for name in hidden:  # labels beyond the budget are not read to vote, either
+        os.truncate(moved / "labelsTr" / f"{name}.nii.gz", 20)
+    predict(run, images, tmp_path / "with", store=place / "store", data=moved)
+    first = read_json_object(run / "split.json")["labelled"][0]
+    _, label = case(7)
+    write_nifti(moved / "labelsTr" / f"{first}.nii.gz", label)
+    with pytest.raises(DataError, match=f"label of '{first}' is not what the run began with"):
+        predict(run, images, tmp_path / "changed", store=place / "store", data=moved)

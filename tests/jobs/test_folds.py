@@ -43,6 +43,7 @@ def run(place: Path, out: str, resume: bool = False, **options: Any) -> FoldsRes
         place / "data",
         place / out,
         2,
+        "sscpcseg",
         labels=3,
         overrides=settings,
         store=place / "store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -35,8 +36,15 @@ def shell_lines(page: Path) -> list[str]:
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     assert words[0] == "frugalseg", line
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}  # where the store is without --store
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -57,9 +65,9 @@ def prepared(line: str) -> str:
         return f"{line} {SHORT} --set sscpcseg:auxiliary.cpc.patch=[8,8,8] --store store"
     if not line.startswith(("frugalseg train", "frugalseg pretrain")):
         return line
-    line = re.sub(r"--(minutes|steps) \S+", "", line)
+    line = re.sub(r"--(minutes|steps) \S+|--quick", "", line)
     method = re.search(r"--method (\S+)", line)
-    cpc = method is None or "cpc" in method[1]
+    cpc = method is not None and "cpc" in method[1]
     small = SHORT_PRE if method is not None and "then" in method[1] else SHORT_CPC if cpc else ""
     return f"{line} {SHORT} {small} --store store"
 

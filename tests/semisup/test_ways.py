@@ -127,3 +127,23 @@ def test_a_process_with_one_kind_alone(settings: PseudoLabelSettings, labelled: 
     assert found.pseudo is not None
     assert len(found.pseudo.truth) == len(batch.image)
     assert bool(found.pseudo.weight.any()) == bool(unlabelled)
+
+
+def test_the_network_takes_over_between_two_shares_of_the_steps_and_as_far_as_asked() -> None:
+    way = PseudoLabelSettings(first="registration", hand_over=(0.2, 0.6), taken_over=0.5).build(1, 3)
+    assert [way.share_of_the_network(step, 10) for step in (0, 2, 4, 6, 9)] == pytest.approx([0, 0, 0.25, 0.5, 0.5])
+    never = PseudoLabelSettings(first="registration", hand_over=None).build(1, 3)
+    assert never.share_of_the_network(9, 10) == 0
+    assert PseudoLabelSettings(taken_over=0.5).build(1, 3).share_of_the_network(0, 10) == 1, "there is nobody else"
+    batch = make_batch(1, 1)
+    known = torch.zeros(1, 3, *batch.image.shape[2:], dtype=torch.uint8)
+    known[:, 2] = 255
+    batch = replace(batch, guess=known)
+    network = (
+        teach(batch.weak).reshape(1, 1, 3, *batch.image.shape[2:]).softmax(dim=2)
+        if batch.weak is not None
+        else None
+    )
+    assert network is not None
+    wanted = 0.5 * network + 0.5 * known[:, None].float() / 255
+    assert torch.allclose(way.says(batch, teach, 8, 10), wanted)

@@ -34,6 +34,8 @@ class PseudoLabelSettings(SemisupSettings):
     """The first teacher: the network's own running mean, or registered labelled cases, as `atlas` says."""
     hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
     """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
+    taken_over: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The network's share in what is taught from then on; the rest stays with the registered cases."""
 
     @property
     def rise(self) -> float:
@@ -83,7 +85,8 @@ class PseudoLabels(Semisup):
         first, last = (share * steps for share in self.settings.hand_over)
         if step < first:
             return 0.0
-        return 1.0 if step >= last else (step - first) / (last - first)
+        risen = 1.0 if step >= last else (step - first) / (last - first)
+        return risen * self.settings.taken_over
 
     def labels(self, says: Tensor) -> tuple[Tensor, Tensor]:
         """Turn probabilities (U, R, K, x, y, z) into what is learnt, and where (U, R, x, y, z): 0 or 1."""

@@ -18,6 +18,7 @@ from frugalseg.files import hash_value, read_json_object
 SEAL = "sha256"
 _OTHER = "was it changed, or written by another version of frugalseg?"
 RUN_FORMAT = PLAN_FORMAT = SPLIT_FORMAT = 1  # here, so that `info` reads a run without importing what writes it
+VOTERS = "voters"  # key of run.json: the stored files of labelled cases that vote in predictions
 
 
 class NewerFormat(DataError):

@@ -16,7 +16,9 @@ import torch
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.inference.inputs import find_inputs
+from frugalseg.jobs.card import card
 from frugalseg.jobs.ensemble import open_ensemble
+from frugalseg.jobs.info import info, render
 from frugalseg.jobs.predict import predict
 from frugalseg.jobs.train import train
 from frugalseg.jobs.voters import with_votes
@@ -74,6 +76,10 @@ def test_predictions_are_the_mixture(place: Path, tmp_path: Path) -> None:
     assert ((votes.argmax(axis=0) > 0) == (truth > 0)).mean() > 0.9
     assert read_json_object(tmp_path / "both" / "predictions.json")["registration"] == 0.4
     assert read_json_object(tmp_path / "net" / "predictions.json")["registration"] == 0.0
+    found = info(run)
+    assert found.votes
+    assert "registered onto the image" in render(found)
+    assert "`--no-register`" in card(run)
     split = read_json_object(run / "split.json")
     assert set(read_json_object(run / "run.json")["voters"]) == set(split["labelled"])
 

@@ -11,6 +11,10 @@ from frugalseg.files import read_json_object
 from frugalseg.jobs.info import RunInfo, began_with, info
 
 SUMMARY = "summary.json"
+VOTES = (
+    "The labelled cases are registered onto each image and have a share of its prediction: `predict` needs the "
+    "data set, which is not part of the model, or `--no-register`."
+)
 MEASURES = {"dice": ("Dice", 3), "hd95_mm": ("HD95, mm", 2), "surface_dice": ("surface Dice", 3)}
 
 
@@ -55,6 +59,7 @@ def _model(found: RunInfo, plan: dict[str, Any], data: dict[str, Any]) -> list[s
         f"base width {plan['width']}, crop {size} voxels.",
         f"- Input: {', '.join(data['channels'])}, in this order.",
         f"- Result: {found.checkpoint_rule}.",
+        *([f"- {VOTES}"] if found.votes else []),
         f"- Made with frugalseg {machine.get('frugalseg', __version__)} in {found.seconds / 60:.0f} minutes on "
         f"{machine.get('processor') or machine.get('device') or 'an unknown machine'}.",
         f"- Run again: the configuration stands in config.yaml, what was chosen from the data in plan.json; data "

@@ -8,7 +8,15 @@ from typing import Any
 
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, read_json_object
-from frugalseg.formats import PLAN_FORMAT, RUN_FORMAT, SPLIT_FORMAT, read_sealed, require_seal, require_version
+from frugalseg.formats import (
+    PLAN_FORMAT,
+    RUN_FORMAT,
+    SPLIT_FORMAT,
+    VOTERS,
+    read_sealed,
+    require_seal,
+    require_version,
+)
 from frugalseg.training.lock import NAME, describe_owner, is_locked
 from frugalseg.training.seal import BEST, LAST, previous, verify
 
@@ -17,7 +25,11 @@ FORMAT_VERSION = 1  # of the JSON that `info --json` prints
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run in plain values. `checks`: file or checkpoint to "ok" or what is wrong, where that was asked for."""
+    """A run in plain values.
+
+    `checks`: file or checkpoint to "ok" or what is wrong, where that was asked for. `votes`: whether its labelled
+    cases are registered onto what it predicts.
+    """
 
     run: str
     state: str
@@ -42,6 +54,7 @@ class RunInfo:
     peak_bytes: int
     machine: dict[str, Any]
     checks: dict[str, str] | None
+    votes: bool = False
 
     @property
     def intact(self) -> bool:
@@ -133,6 +146,10 @@ def render(found: RunInfo) -> str:
     ]
     if found.initial is not None:
         rows.append(("began with", began_with(found.initial)))
+    if found.votes:
+        rows.append(
+            ("predicts with", "its labelled cases, too, registered onto the image: it needs their data set")
+        )
     if found.best and found.best.get("step"):
         rows.append(("best", f"step {found.best['step']}, Dice {found.best['dice']:.3f} on the validation cases"))
     rows += [
@@ -184,6 +201,7 @@ def _describe(
         peak_bytes=max((int(part["peak_bytes"]) for part in spent), default=0),
         machine=dict(facts["machine"]),
         checks=checks,
+        votes=VOTERS in facts,
     )
 
 

@@ -19,7 +19,7 @@ from frugalseg.data.manifest import DataSource, Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import hash_file, hash_value, read_json_object, read_text, write_json, write_text
-from frugalseg.formats import RUN_FORMAT, describing, read_sealed, seal
+from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed, seal
 from frugalseg.jobs.machine import describe
 from frugalseg.objectives import CpcSettings
 from frugalseg.training.lock import NAME as LOCK
@@ -29,7 +29,6 @@ from frugalseg.training.seal import BEST, LAST, previous
 RECORD = "run.json"
 CONFIG, PLAN, SPLIT = "config.yaml", "plan.json", "split.json"
 FILES = (CONFIG, PLAN, SPLIT)
-VOTERS = "voters"  # key of run.json: the stored files of labelled cases that vote in predictions
 PRETRAIN = "pretrain"  # folder of the run that a recipe with a pre-training begins with
 WITHOUT_ATLAS = "registration"  # what a plan says of a run that goes on without it
 TO_FIT = "to fit the memory"  # ends the reason of what was made smaller than asked for

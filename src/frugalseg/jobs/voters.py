@@ -24,10 +24,10 @@ from frugalseg.data.store import StoredCase, default_store, open_array
 from frugalseg.data.warp import Floats
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
-from frugalseg.formats import RUN_FORMAT, describing, read_sealed
+from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
 from frugalseg.jobs.budget import manifest_of
 from frugalseg.jobs.model import Model
-from frugalseg.jobs.record import RECORD, SPLIT, VOTERS
+from frugalseg.jobs.record import RECORD, SPLIT
 from frugalseg.jobs.resources import usable_cpus
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, fused
 from frugalseg.semisup.registration import one_thread, register

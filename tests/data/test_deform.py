@@ -59,7 +59,7 @@ def test_places_equal_a_loop_over_voxels(part: float) -> None:
     result, reads = found(field, part, (6.0, 8.0, 5.0), matrix)
     here, there = np.array(SPACING), np.array(OTHER_SPACING)
     for voxel in np.ndindex(CROP):
-        step = matrix @ (np.array(voxel) - (np.array(CROP) - 1) / 2)
+        step = matrix @ (np.array(voxel) - (np.array(CROP) - 1) / 2) * here / there
         # The two images' centres lie on each other, in mm.
         other = (centre - (np.array(SHAPE) - 1) / 2) * here / there + (np.array(OTHER) - 1) / 2 + step
         at = [ndimage.map_coordinates(whole[axis], other[:, None], order=1, mode="nearest")[0] for axis in range(3)]

@@ -118,7 +118,7 @@ def test_what_cannot_be_registered_is_refused(data: Path, tmp_path: Path) -> Non
     cases, _ = stored(data, tmp_path, 2)
     scheme = read_manifest(data).scheme
     part = replace(cases[0], annotated=(True, False))
-    with pytest.raises(UserError, match="labels that show every structure"):
+    with pytest.raises(UserError, match="shows a part of the structures only"):
         with_guesses([part, *cases[1:]], 2, scheme, AtlasSettings(), tmp_path)
 
 

@@ -98,12 +98,13 @@ def test_a_case_that_is_a_voxel_off_votes_as_if_it_lay_right() -> None:
 
 
 def test_steps_are_in_voxels_of_the_finest_axis() -> None:
-    assert steps_within(0, CUBES) == [(0, 0, 0)]
-    assert len(steps_within(1, CUBES)) == 7
-    assert len(steps_within(1.5, CUBES)) == 19
-    assert len(steps_within(1.75, CUBES)) == 27
-    assert {z for _, _, z in steps_within(1.5, (1.0, 1.0, 5.0))} == {0}
-    assert len(steps_within(2, (0.5, 1.0, 1.0))) == 9  # 2 either way along the fine axis, 1 along each other one
+    assert steps_within(0, CUBES, SIDES) == [(0, 0, 0)]
+    assert len(steps_within(1, CUBES, SIDES)) == 7
+    assert len(steps_within(1.5, CUBES, SIDES)) == 19
+    assert len(steps_within(1.75, CUBES, SIDES)) == 27
+    assert {z for _, _, z in steps_within(1.5, (1.0, 1.0, 5.0), SIDES)} == {0}
+    assert len(steps_within(2, (0.5, 1.0, 1.0), SIDES)) == 9  # 2 either way along the fine axis, 1 along the others
+    assert len(steps_within(1.5, (2.0, 2.0, 1.0), (5, 4, 1))) == 9, "an image of one slice is searched in its plane"
 
 
 def test_who_knows_nothing_does_not_vote() -> None:

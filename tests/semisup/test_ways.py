@@ -147,3 +147,21 @@ def test_the_network_takes_over_between_two_shares_of_the_steps_and_as_far_as_as
     assert network is not None
     wanted = 0.5 * network + 0.5 * known[:, None].float() / 255
     assert torch.allclose(way.says(batch, teach, 8, 10), wanted)
+
+
+def test_where_registered_cases_know_nothing_the_network_alone_teaches() -> None:
+    way = PseudoLabelSettings(first="registration", hand_over=(0.0, 0.0), taken_over=0.5).build(1, 3)
+    batch = make_batch(1, 1)
+    guess = torch.zeros(1, 3, *SIDES, dtype=torch.uint8)
+    guess[:, 1, :2] = 100  # at a volume's edge: a part of it, all of class 1
+    says = way.says(replace(batch, guess=guess), teach, 5, 10)
+    assert torch.allclose(says.sum(dim=2), torch.ones(1, 1, *SIDES))
+    assert batch.weak is not None
+    network = teach(batch.weak).reshape(1, 1, 3, *SIDES).softmax(dim=2)
+    assert torch.allclose(says[:, :, :, 2:], network[:, :, :, 2:])
+    never = PseudoLabelSettings(first="registration", hand_over=None, labels="soft").build(1, 3)
+    first = never.says(replace(batch, guess=guess), teach, 5, 10)
+    assert torch.equal(first[0, 0, 1, :2], torch.ones(2, *SIDES[1:]))
+    truth, sure = never.labels(first)
+    assert not sure[:, :, 2:].any()
+    assert not truth[:, :, :, 2:].any()

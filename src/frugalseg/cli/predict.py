@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frugalseg.cli.options import Store
+from frugalseg.cli.options import Describe, LabelMaps, Store
 
 
 def predict(
@@ -37,9 +37,12 @@ def predict(
     data: Annotated[
         Path | None, typer.Option(help="The data set that the run was trained on, if it was moved.")
     ] = None,
+    label_maps: LabelMaps = None,
+    describe: Describe = None,
     store: Store = None,
 ) -> None:
     """Segment images, each on its own grid, with its own header."""
+    from frugalseg.data.source import DataSource
     from frugalseg.errors import UserError
     from frugalseg.jobs.ensemble import is_trained
     from frugalseg.jobs.predict import predict as job
@@ -52,6 +55,9 @@ def predict(
         if name in named:
             raise UserError(f"{name!r} is given twice", "--channel")
         named[name] = Path(file)
+    if data is None and (label_maps is not None or describe is not None):
+        raise UserError("goes with --data, the data set that the run was trained on", "--label-maps, --describe")
+    source = None if data is None else DataSource(data, label_maps, describe)
     given = paths or []
     more = next((place for place, path in enumerate(given) if not is_trained(path)), len(given))
     job(
@@ -64,6 +70,6 @@ def predict(
         probabilities,
         checkpoint,
         register,
-        data,
+        source,
         store,
     )

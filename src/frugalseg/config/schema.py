@@ -73,7 +73,8 @@ class Config(Settings):
     auxiliary: dict[str, AnyTask] = Field(default_factory=dict)
     """Auxiliary tasks by name; the name is used in logs."""
     atlas: AtlasSettings | None = None
-    """How labelled cases are registered onto others, for `semisup.first` and `augment.deform`; None: not at all."""
+    """How labelled cases are registered onto others, for `semisup.first`, `augment.deform` and
+    `inference.registration`; None: not at all."""
     semisup: AnySemisup | None = None
     """How unlabelled crops are used through the segmentation itself; None for not at all."""
     pretrain: PretrainSettings | None = None

@@ -67,7 +67,7 @@ def deformed(
         shape: The case's sides in voxels.
         spacing: Of the case, in mm.
         centre: Of the crop, in the case's voxels, before anything is deformed.
-        matrix: Takes a step in voxels inside the crop to a step in voxels of the other case's grid; None: the same.
+        matrix: Takes a step in voxels inside the crop to a step in the case's voxels; None: the same.
         crop: Sides of the crop.
         part: Share of the displacement that is taken.
     """
@@ -76,6 +76,7 @@ def deformed(
     if matrix is not None:
         steps = np.einsum("ab,bxyz->axyz", matrix.astype(np.float32), steps)
     there, here = (np.array(size) for size in (deformation.spacing, spacing))
+    steps = steps * _column(here / there)  # the crop keeps the case's own spacing
     middle, own_middle = ((np.array(sides) - 1) / 2 for sides in (deformation.shape, shape))
     voxels = np.asarray(steps + _column((centre - own_middle) * here / there + middle), np.float32)
     sides, read = field

@@ -62,6 +62,10 @@ def registered(
     found = list(cases[:last])
     if config.semisup is not None and config.semisup.first == "registration":
         found = with_guesses(found, labelled, manifest.scheme, config.atlas, root)
+    else:
+        if config.inference.registration:
+            require_whole(found[:labelled])
+        require_useful(found[:labelled], manifest.scheme, config.atlas, root)
     if config.augment.deform:
         found = with_deformations(found, labelled, manifest.scheme, config.atlas, root)
     return [*found, *cases[last:]]
@@ -88,20 +92,13 @@ def with_guesses(
     Raises:
         NotAlikeError: The cases are not alike enough, or a label shows a part only.
     """
-    known, others = list(cases[:labelled]), list(cases[labelled:])
-    if any(case.in_part for case in known):
-        raise NotAlikeError("registration needs labels that show every structure", "semisup.first")
-    atlas = _Atlas(known, scheme, settings, root)
+    known, others = list(cases[: min(labelled, settings.most)]), list(cases[labelled:])
+    require_whole(known)
+    require_useful(known, scheme, settings, root, workers)
     count = workers or workers_that_fit(cases, len(known), scheme)
-    if len(known) > 1:
-        checked = known[:CHECKED]
-        made = [entry.array("guess") for entry in atlas.label(checked, count)]
-        require_alike(checked, made, scheme, settings.least)
-    else:
-        say("atlas: with one labelled case nothing tells how well registration works here")
-    guesses = atlas.label(others, count)
+    guesses = _Atlas(known, scheme, settings, root).label(others, count)
     return [
-        *known,
+        *cases[:labelled],
         *(
             # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
             replace(case, guess=entry.array("guess"), key=hash_value({"case": case.key, "guess": entry.key}))
@@ -122,7 +119,7 @@ def with_deformations(
 
     Args and errors: as `with_guesses`; labels may show a part.
     """
-    known = list(cases[:labelled])
+    known = list(cases[: min(labelled, settings.most)])
     others = [[case for case in cases if case.name != one.name][:SHAPES] for one in known]
     pairs = [(one, other) for one, some in zip(known, others, strict=True) for other in some]
     atlas = _Atlas(known, scheme, settings, root)
@@ -136,7 +133,42 @@ def with_deformations(
         )
         key = hash_value({"case": one.key, "deformations": [entry.key for entry in entries]})
         bent.append(replace(one, deformations=ways, key=key))
-    return [*bent, *cases[labelled:]]
+    return [*bent, *cases[len(bent) :]]
+
+
+def require_whole(known: Sequence[StoredCase]) -> None:
+    """Refuse labels that show a part only: who votes would vote against what was not annotated.
+
+    Raises:
+        NotAlikeError: There is one.
+    """
+    if part := [case.name for case in known if case.in_part]:
+        raise NotAlikeError(
+            f"the label of {part[0]} shows a part of the structures only, and registered labels must show all; set "
+            "semisup.first=network and inference.registration=0, or leave that case out of the budget",
+            "atlas",
+        )
+
+
+def require_useful(
+    known: Sequence[StoredCase],
+    scheme: LabelScheme,
+    settings: AtlasSettings,
+    root: Path,
+    workers: int | None = None,
+) -> None:
+    """Label some labelled cases by the others, say how well that goes, and refuse where it goes badly.
+
+    Raises:
+        NotAlikeError: It does.
+    """
+    checked = [case for case in known if not case.in_part][: min(CHECKED, settings.most)]
+    if len(checked) < 2:
+        say("atlas: with one labelled case nothing tells how well registration works here")
+        return
+    atlas = _Atlas(checked, scheme, settings, root)
+    made = atlas.label(checked, workers or workers_that_fit(checked, len(checked), scheme))
+    require_alike(checked, [entry.array("guess") for entry in made], scheme, settings.least)
 
 
 def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme) -> int:

@@ -31,6 +31,7 @@ from frugalseg.training.plan import Plan
 from frugalseg.training.seal import FORMAT_VERSION, LAST, find_intact
 from frugalseg.training.state import load_weights
 
+KEY = 16  # digits of a key in the names of stored files
 TRUNK = ("encoder", "decoder", "head")
 
 
@@ -125,7 +126,7 @@ class Initial:
         if manifest.transductive:
             return
         for case in manifest.test:
-            if key_of_image(case, self.preparation[0]) in self.keys:
+            if key_of_image(case, self.preparation[0])[:KEY] in self.keys:
                 raise UserError(
                     f"has seen the image of the test case {case.name!r}: add --transductive, which reports then "
                     "tell, or pre-train without it",
@@ -190,12 +191,17 @@ def read_initial(run: Path) -> Initial:
     with describing("a run", run):
         before = record.get("initial") or {"labels_read": 0}
         labels = int(split["labels_read"]) + int(before["labels_read"])
-        keys = frozenset(map(str, record["data"]["cases"].values()))
+        seen = {str(key)[:KEY] for key in record["data"]["cases"].values()}
+        # The key of a case is that of its image only where nothing else is learnt from it.
+        images = dict(record["data"].get("images", {}))
+        seen |= {str(file).removeprefix(f"{name}.")[:KEY] for name, file in images.items()}
     weights = load_weights(found.place / "state.safetensors")
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("optimiser.")}
     weights |= load_weights(found.place / "model.safetensors")  # the running mean, where one is kept
     sha256 = hash_value({"files": found.facts["sha256"], "step": step})
-    return Initial(run, step, sha256, config, plan, channels, scheme, labels, transductive, keys, weights)
+    return Initial(
+        run, step, sha256, config, plan, channels, scheme, labels, transductive, frozenset(seen), weights
+    )
 
 
 def require_same_start(facts: Mapping[str, Any] | None, config: Config, init: Path | None, out: Path) -> None:

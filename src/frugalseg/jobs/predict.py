@@ -31,13 +31,11 @@ from frugalseg.inference.restore import Place
 from frugalseg.inference.window import class_indices
 from frugalseg.jobs.ahead import WriteBehind, read_ahead
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble
-from frugalseg.jobs.needs import Volume, predicting, prepare_bytes
+from frugalseg.jobs.needs import predicting, prepare_bytes
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.prepare import volumes_of
 from frugalseg.jobs.resources import free_disk, look
 from frugalseg.jobs.show import bar, say
-from frugalseg.jobs.voters import Voters
-from frugalseg.semisup.atlas import bytes_needed
 
 FORMAT_VERSION = 1
 RECORD = "predictions.json"
@@ -127,22 +125,17 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path) -> 
     each = 4 * len(model.channels) + 8 * model.scheme.outputs * largest.slab(model.plan.crop)
     need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
     if any(model.voters):
-        need = replace(need, ram=need.ram + sum(voters_bytes(one, largest, model) for one in model.voters if one))
+        need = replace(need, ram=need.ram + sum(one.bytes_needed(largest.voxels) for one in {*model.voters} if one))
     need = replace(need, disk=sum(volume.voxels for volume in volumes))
     both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
     ahead = len(volumes) > 1 and shortage(both, here) is None
     need = both if ahead else need
     if (lacking := shortage(need, here)) is not None:
-        raise UserError(f"the largest case needs {lacking}; take a machine with more memory", "predict")
+        spare = ", or --no-register" if any(model.voters) else ""
+        raise UserError(f"the largest case needs {lacking}; take a machine with more memory{spare}", "predict")
     require_disk(need, free, out)
     say(f"predict: {needs_line(need, here, free)} at most")
     return ahead
-
-
-def voters_bytes(voters: Voters, largest: Volume, model: Ensemble) -> int:
-    """Return what the vote about the largest case holds, the displacement of every voter with it."""
-    fusing = bytes_needed(largest.voxels, len(model.channels), model.scheme.outputs, 12 * len(voters.cases))
-    return fusing + 4 * model.scheme.outputs * largest.voxels
 
 
 def _readable(model: Ensemble, item: PredictionInput) -> None:

@@ -91,6 +91,7 @@ def write_record(
             "channels": list(manifest.channels),
             "sha256": hash_value(keys),
             "cases": keys,
+            "images": {case.name: case.image.name for case in cases},
         },
         "checkpoint_rule": checkpoint_rule,
         "machine": {**describe(plan.device), "precision": plan.precision, "processes": _processes(config)},
@@ -155,6 +156,12 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
     if reasons.get("batch", "").endswith(TO_FIT):  # made smaller then: it stays so
         config = config.model_copy(update={"sampling": recorded.sampling})
     if WITHOUT_ATLAS in reasons:  # likewise
+        if f"[{atlas_mark(config)}]" not in reasons[WITHOUT_ATLAS]:
+            raise ConfigError(
+                "the run in this folder was started with other settings of registration, found it useless, and "
+                "went on without it; repeat its command, or start a new run",
+                folder,
+            )
         config = config.without_atlas()
     before = _that_count(recorded)
     now = _that_count(config)
@@ -170,6 +177,13 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
     asked = {name: getattr(config.training, name) for name in FREE}
     recorded = recorded.model_copy(update={"training": recorded.training.model_copy(update=asked)})
     return _with_chunks_of(recorded, config)
+
+
+def atlas_mark(config: Config) -> str:
+    """Return a short hash of the settings that are lost when a run goes on without registration."""
+    settings = config.model_dump(mode="json")
+    lost = [settings["atlas"], settings["augment"]["deform"], settings["inference"]["registration"]]
+    return hash_value([*lost, settings["semisup"]])[:12]
 
 
 def settings_hash(config: Config) -> str:

@@ -11,6 +11,7 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
 from frugalseg.jobs.atlas import NotAlikeError, registered
+from frugalseg.jobs.record import atlas_mark
 from frugalseg.jobs.show import say
 from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.processes import Processes
@@ -47,26 +48,29 @@ def registered_once(
     split: Split,
     cases: list[StoredCase],
     store: Path | None,
-) -> tuple[Config, list[StoredCase]]:
+) -> tuple[Config, list[StoredCase], str]:
     """Register labelled cases onto others in the first process, where the configuration asks for it.
 
     Returns:
-        The configuration, without registration if that turned out useless and is not to be refused; and the cases.
+        The configuration, without registration if that turned out useless and is not to be refused; the cases; and
+        why nothing was registered, or nothing.
 
     Raises:
         NotAlikeError: It is useless, and `config.adapt` is not set.
     """
     if config.atlas is None:
-        return config, cases
+        return config, cases, ""
     if not processes.first:
         processes.wait()
+    why = ""
     try:
         found = registered(config, manifest, split, cases, store)
     except NotAlikeError as error:
         if not config.adapt:
             raise
         say(f"goes on without registration: {error}")
+        why = f"left out: {error} [{atlas_mark(config)}]"
         config, found = config.without_atlas(), cases
     if processes.first:
         processes.wait()
-    return config, found
+    return config, found, why

@@ -168,8 +168,7 @@ def train(
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
         require_mixable(config, cases[: len(split.labelled)])
-        wanted = config
-        config, cases = registered_once(processes, config, manifest, split, cases, store)
+        config, cases, unlike = registered_once(processes, config, manifest, split, cases, store)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
@@ -182,8 +181,8 @@ def train(
         else:
             config, plan = first_plan(config, manifest, cases, split, initial)
             plan = replace(plan, preparation=prepare, reasons={**reasons, **plan.reasons})
-            if config.atlas != wanted.atlas:
-                plan = plan.because(WITHOUT_ATLAS, "left out: the images are not alike enough")
+            if unlike:
+                plan = plan.because(WITHOUT_ATLAS, unlike)
         # A run that goes on keeps its plan; where memory has become short, the loop makes chunks smaller.
         if processes.first:
             config, plan = fitting(config, plan, manifest, out, given)

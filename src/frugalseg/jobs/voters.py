@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from frugalseg.data.budget import Split
-from frugalseg.data.manifest import DataSource
+from frugalseg.data.manifest import DataSource, read_manifest
 from frugalseg.data.prepare import prepare
 from frugalseg.data.preprocess import Prepared
 from frugalseg.data.store import StoredCase, default_store, open_array
@@ -25,17 +25,17 @@ from frugalseg.data.warp import Floats
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
-from frugalseg.jobs.budget import manifest_of
 from frugalseg.jobs.model import Model
 from frugalseg.jobs.record import RECORD, SPLIT
-from frugalseg.jobs.resources import usable_cpus
-from frugalseg.semisup.atlas import AtlasSettings, Labelled, fused
+from frugalseg.jobs.resources import free_memory, usable_cpus
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import one_thread, register
 
+BYTES_REGISTERING = 140  # of a voxel, while a pair is registered: measured
 WAY_OUT = "say with --data where the run's data set is, or predict with --no-register"
 
 
-@dataclass
+@dataclass(eq=False)
 class Voters:
     """Labelled cases, and how they are registered onto an image and fused. The last image's vote is kept.
 
@@ -57,8 +57,21 @@ class Voters:
         """Return the probabilities (R x K, x, y, z) of a prepared image, 0 for all where nothing is known."""
         with self._lock:
             if self._last is None or self._last[0] is not prepared:
+                self._last = None  # before the next one is made
                 self._last = prepared, self._vote(prepared)
             return self._last[1]
+
+    def workers(self, voxels: int) -> int:
+        """Return how many cases are registered at a time: one a processor, fewer where half of the memory ends."""
+        room = free_memory() // 2 // (BYTES_REGISTERING * voxels)
+        return max(1, min(usable_cpus(), len(self.cases), room))
+
+    def bytes_needed(self, voxels: int) -> int:
+        """Return what the vote about an image of so many voxels holds at most, beside the cases themselves."""
+        channels, outputs = len(self.cases[0].image), len(self.cases[0].label) * self.classes
+        laid = 12 * len(self.cases) * voxels  # a displacement of three numbers in single precision
+        making = max(self.workers(voxels) * BYTES_REGISTERING * voxels, bytes_needed(voxels, channels, outputs, 0))
+        return laid + making + 4 * outputs * voxels
 
     def _vote(self, prepared: Prepared) -> Floats:
         x, y, z = prepared.placement.prepared_grid.spacing
@@ -70,7 +83,7 @@ class Voters:
             except (ValueError, RuntimeError):  # this one does not vote
                 return None
 
-        with one_thread(), ThreadPoolExecutor(max(1, min(usable_cpus(), len(self.cases)))) as pool:
+        with one_thread(), ThreadPoolExecutor(self.workers(image[0].size)) as pool:
             laid = list(pool.map(lay, self.cases))
         cases = [case for case, one in zip(self.cases, laid, strict=True) if one is not None]
         fields = [one for one in laid if one is not None]
@@ -121,19 +134,28 @@ def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | No
         files = {str(name): [str(file) for file in pair] for name, pair in dict(facts[VOTERS]).items()}
         there = dict(facts["data"])
         beside = [Path(there[key]) if key in there else None for key in ("label_maps", "describe")]
-        source = data or DataSource(Path(there["folder"]), *beside)
+        source = DataSource(Path(there["folder"]), *beside)
+    if data is not None:
+        source = DataSource(data.path, data.label_maps or source.label_maps, data.describe or source.describe)
     split = Split.from_json(read_json_object(run / SPLIT), run / SPLIT)
     if not source.path.exists():
         raise UserError(
             f"is not there any more, and its labelled cases vote in every prediction; {WAY_OUT}", source.path
         )
-    manifest = manifest_of(source)
+    try:
+        manifest = read_manifest(source)  # of its files those of the voters alone need be there
+    except UserError as error:
+        raise UserError(f"{error.what}; or {WAY_OUT}", error.where) from error
     by_name = {case.name: case for case in manifest.training}
     if missing := [name for name in split.labelled if name not in by_name]:
         raise DataError(
             f"has no training case {missing[0]!r}, which votes in every prediction; {WAY_OUT}", source.path
         )
     known = [by_name[name] for name in split.labelled]
+    known = known[: settings.most]
+    for path in (path for case in known for path in (*case.images, case.label)):
+        if path is not None and not path.is_file():
+            raise UserError(f"is not there any more, and votes in every prediction; {WAY_OUT}", path)
     cases = prepare(manifest, known, set(split.labelled), store or default_store(), model.preparation)
     for case in cases:
         if files_of(case) != files.get(case.name):

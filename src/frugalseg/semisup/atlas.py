@@ -27,6 +27,8 @@ class AtlasSettings(Settings):
 
     registration: RegistrationSettings = RegistrationSettings()
     fusion: FusionSettings = FusionSettings()
+    most: Annotated[int, Field(ge=1)] = 24
+    """Labelled cases that are laid onto others, at most; the first of the budget."""
     least: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Mean Dice of labelled cases labelled by the others in this way, below which images count as not alike."""
 

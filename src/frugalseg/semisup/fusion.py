@@ -35,10 +35,11 @@ class FusionSettings(Settings):
     """h: the difference, in variances of the image, at which a weight falls to 1 / e."""
 
 
-def steps_within(search: float, spacing: Spacing) -> list[tuple[int, int, int]]:
-    """Return the steps in voxels that are not longer than `search` voxels of the finest axis."""
-    sizes = np.array(spacing) / min(spacing)
-    most = [int(search / size) for size in sizes]
+def steps_within(search: float, spacing: Spacing, sides: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Return the steps in voxels, not longer than `search` voxels of the finest axis and none along flat ones."""
+    finest = min((size for size, side in zip(spacing, sides, strict=True) if side > 1), default=min(spacing))
+    sizes = np.array(spacing) / finest
+    most = [int(search / size) if side > 1 else 0 for size, side in zip(sizes, sides, strict=True)]
     every = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1).reshape(-1, 3)
     near = every[np.linalg.norm(every * sizes, axis=1) <= search + 1e-9]
     return [(int(x), int(y), int(z)) for x, y, z in near]
@@ -71,7 +72,7 @@ def vote(
     least = np.full(target.shape[1:], np.inf, np.float32)
     total = np.zeros(target.shape[1:], np.float32)
     votes: Floats | None = None
-    for image, shares in _shifted(cases, steps_within(settings.search, spacing)):
+    for image, shares in _shifted(cases, steps_within(settings.search, spacing, target.shape[1:])):
         apart = difference(target, image, settings.window)
         # Weights are over the smallest difference so far; when it falls, those that were given shrink with it.
         nearest = np.minimum(least, apart)

@@ -20,6 +20,8 @@ from torch.nn import functional
 from frugalseg.objectives.base import Batch
 from frugalseg.semisup.base import Semisup, SemisupSettings, Teach
 
+LEAST = 1e-6
+
 
 class PseudoLabelSettings(SemisupSettings):
     """A teacher's labels."""
@@ -35,7 +37,8 @@ class PseudoLabelSettings(SemisupSettings):
     hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
     """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
     taken_over: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The network's share in what is taught from then on; the rest stays with the registered cases."""
+    """The network's share in what is taught from then on; the rest stays with the registered cases. It says
+    nothing where these do not teach, or `hand_over` is null."""
 
     @property
     def rise(self) -> float:
@@ -70,9 +73,12 @@ class PseudoLabels(Semisup):
         share = self.share_of_the_network(step, steps)
         if share == 1 or batch.weak is None:
             return self.teacher_says(batch, teach)
-        if share == 0:
-            return self.registered(batch)
-        return torch.lerp(self.registered(batch), self.teacher_says(batch, teach), share)
+        known = self.registered(batch)
+        if share > 0:
+            known = torch.lerp(known, self.teacher_says(batch, teach), share)
+        # Registered cases may know nothing of a voxel, or, at a volume's edge, a part of it.
+        total = known.sum(dim=2, keepdim=True)
+        return torch.where(total > 0, known / total.clamp(min=LEAST), known)
 
     def share_of_the_network(self, step: int, steps: int) -> float:
         """Return how much the network's running mean has taken over from the atlas, 0 to 1."""

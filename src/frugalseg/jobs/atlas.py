@@ -250,7 +250,7 @@ class _Atlas:
             "version": GUESSES,
             "target": target.key,
             "labelled": [case.key for case in others],
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json", include={"registration", "fusion"}),
             "registration": registration_version(),
         }
         entry = Entry(self.root, target.name, hash_value(content))

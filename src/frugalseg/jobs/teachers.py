@@ -10,7 +10,7 @@ from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
-from frugalseg.jobs.atlas import NotAlikeError, registered
+from frugalseg.jobs.atlas import SHAPES, NotAlikeError, registered
 from frugalseg.jobs.record import atlas_mark
 from frugalseg.jobs.show import say
 from frugalseg.semisup import CopyPasteSettings
@@ -39,6 +39,18 @@ def require_mixable(config: Config, labelled: Sequence[StoredCase]) -> None:
             "take fewer --devices or --nodes, or more crops (sampling.labelled, sampling.unlabelled)",
             "training.devices",
         )
+
+
+def registrations(config: Config, split: Split) -> str | None:
+    """Return a line about the registrations that a run begins with, those in the store included."""
+    if config.atlas is None:
+        return None
+    known = min(len(split.labelled), config.atlas.most)
+    others = len(split.unlabelled) if config.semisup is not None else 0
+    if config.augment.deform:
+        others = max(others, SHAPES)
+    pairs = known * min(others + known - 1, len(split.labelled) + len(split.unlabelled) - 1)
+    return f"before it: about {pairs} registrations of labelled volumes onto others, kept in the store"
 
 
 def registered_once(

@@ -36,7 +36,7 @@ from frugalseg.jobs.record import (
 )
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
-from frugalseg.jobs.teachers import registered_once, require_mixable
+from frugalseg.jobs.teachers import registered_once, registrations, require_mixable
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
@@ -260,6 +260,8 @@ def rehearse(
     config, plan = fitting(config, plan, manifest, out, fixed)
     for what, why in plan.reasons.items():
         say(f"{what}: {why}")
+    if (line := registrations(config, split)) is not None:
+        say(line)
     if config.pretrain is not None and initial is None:
         say(f"before it: {config.pretrain.steps} steps of pre-training ({', '.join(config.pretrain.auxiliary)})")
         first, seen = config.of_pretraining(), without_labels(manifest, (*split.held_out, *split.validation))

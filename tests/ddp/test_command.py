@@ -30,7 +30,7 @@ def start(places: Places, out: Path, *more: str) -> subprocess.Popen[str]:
         options += ["--set", setting]
     where: Sequence[str | Path] = [places.data, "--out", out, "--store", places.store]
     return subprocess.Popen(
-        [sys.executable, "-m", "frugalseg", "train", *map(str, where), *options, *more],
+        [sys.executable, "-m", "frugalseg", "train", "--method", "sscpcseg", *map(str, where), *options, *more],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -31,7 +31,7 @@ def test_equal_for_0_and_2_workers(deterministic: bool, precision: str, tmp_path
         out = tmp_path / f"run-{workers}"
         more = [f"training.deterministic={str(deterministic).lower()}", f"training.workers={workers}"]
         settings = [*keep, *more, "training.steps=3", f"training.precision={precision}"]
-        train(data, out, labels=3, overrides=settings, store=tmp_path / "store", validation=1)
+        train(data, out, "sscpcseg", labels=3, overrides=settings, store=tmp_path / "store", validation=1)
         runs.append(out)
     for name in WEIGHTS:
         assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes(), name
@@ -50,7 +50,9 @@ def test_a_deterministic_run_keeps_its_number_of_threads(tmp_path: Path, monkeyp
 
     def go() -> None:
         settings = [item for item in SETTINGS if not item.startswith("training.steps")] + ["training.steps=2"]
-        train(data, tmp_path / "run", labels=3, overrides=settings, store=tmp_path / "store", resume=True)
+        train(
+            data, tmp_path / "run", "sscpcseg", labels=3, overrides=settings, store=tmp_path / "store", resume=True
+        )
 
     monkeypatch.setattr(looping.Loop, "step", step)
     try:

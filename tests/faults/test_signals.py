@@ -37,7 +37,18 @@ def command(place: Path, out: Path, *more: str) -> list[str]:
     code = (  # SIGUSR1 tells where every thread is, also in the loader's workers
         "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); from frugalseg.cli import main; main()"
     )
-    paths = ["train", str(place / "data"), "--out", str(out), "--store", str(place / "store"), "--labels", "3"]
+    paths = [
+        "train",
+        "--method",
+        "sscpcseg",
+        str(place / "data"),
+        "--out",
+        str(out),
+        "--store",
+        str(place / "store"),
+        "--labels",
+        "3",
+    ]
     return [sys.executable, "-c", code, *paths, *settings, "--set=training.checkpoint_seconds=1000", *more]
 
 

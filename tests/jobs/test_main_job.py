@@ -39,7 +39,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    done = run("train", data, "--labels", "2", "--steps", "3", "--out", out, "--store", store, *TINY)
+    done = run(
+        "train",
+        data,
+        "--method",
+        "sscpcseg",
+        "--labels",
+        "2",
+        "--steps",
+        "3",
+        "--out",
+        out,
+        "--store",
+        store,
+        *TINY,
+    )
     assert done.returncode == 0, done.stderr
     return out
 
@@ -181,15 +195,27 @@ def test_going_on_with_other_workers(data: Path, store: Path, tmp_path: Path) ->
     from frugalseg.jobs.train import train
 
     overrides = [item for item in TINY if item != "--set"] + ["training.steps=2"]
-    train(data, tmp_path / "run", labels=2, overrides=[*overrides, "training.workers=0"], store=store)
+    train(data, tmp_path / "run", "sscpcseg", labels=2, overrides=[*overrides, "training.workers=0"], store=store)
     again = [*overrides, "training.workers=1", "training.checkpoint_seconds=9"]
-    assert train(data, tmp_path / "run", labels=2, overrides=again, store=store, resume=True).step == 2
+    assert train(data, tmp_path / "run", "sscpcseg", labels=2, overrides=again, store=store, resume=True).step == 2
 
 
 def test_wrong_uses_end_in_one_line_and_status_2(trained: Path, data: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "cut.nii.gz").write_bytes(sorted((data / "imagesTs").iterdir())[0].read_bytes()[:2000])
-    base: list[str | Path] = ["train", data, "--store", store, "--out", tmp_path / "new", *TINY, "--steps", "1"]
+    base: list[str | Path] = [
+        "train",
+        data,
+        "--method",
+        "sscpcseg",
+        "--store",
+        store,
+        "--out",
+        tmp_path / "new",
+        *TINY,
+        "--steps",
+        "1",
+    ]
     cases: list[tuple[list[str | Path], str]] = [
         (["predict", trained, tmp_path / "nothing.nii.gz", "--out", tmp_path / "o"], "does not exist"),
         (["predict", trained, tmp_path / "cut.nii.gz", "--out", tmp_path / "o"], "damaged or cut short"),

@@ -112,7 +112,18 @@ def test_two_commands_are_one(place: Path) -> None:
     first = runner.invoke(app, ["pretrain", *common, "--out", str(place / "first")])
     assert first.exit_code == 0, first.output
     assert_same(place / "first", place / "whole" / "pretrain")
-    words = ["train", *common, "--labels", "2", "--init", str(place / "first"), "--out", str(place / "second")]
+    words = [
+        "train",
+        "--method",
+        "sscpcseg",
+        *common,
+        "--labels",
+        "2",
+        "--init",
+        str(place / "first"),
+        "--out",
+        str(place / "second"),
+    ]
     second = runner.invoke(app, words)
     assert second.exit_code == 0, second.output
     assert_same(place / "second", place / "whole")

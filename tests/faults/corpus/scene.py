@@ -187,8 +187,8 @@ def commands(scene: Scene) -> dict[str, list[object]]:
     return {
         "check": ["check", scene.data],
         "prepare": ["prepare", scene.data, "--store", scene.store, "--workers", "1"],
-        "train": ["train", scene.data, *place, *new],
-        "recipe": ["train", scene.data, *place],
+        "train": ["train", "--method", "sscpcseg", scene.data, *place, *new],
+        "recipe": ["train", "--method", "sscpcseg", scene.data, *place],
         "resume": ["train", scene.data, *resume, "--set", "training.steps=2", *TINY],
         "predict": ["predict", scene.run, "--out", scene.out],
         "predict-test": ["predict", scene.run, "--out", scene.out, scene.data],

@@ -31,7 +31,8 @@ pytestmark = [
 ]
 SCHEME = LabelScheme.from_json({"labels": {"background": 0, "a": 1, "b": 2}})
 TAUGHT = ["mean-teacher", "copy-paste", "atlas-teacher"]
-METHODS = [*(name for name in recipe_names() if "-" not in name and load_config(name).trained), *TAUGHT]
+PLAIN = [name for name in recipe_names() if "-" not in name and load_config(name).atlas is None]
+METHODS = [*PLAIN, *TAUGHT]
 SMALL_PATCHES = ("auxiliary.cpc.patch=[8,8,8]", "auxiliary.cpc.blocks=1")
 Triple = tuple[int, int, int]
 

@@ -17,8 +17,8 @@ from frugalseg import train, predict, evaluate, prepare
 from tests.faults.micro import SETTINGS
 place = Path(PLACE)
 settings = [item for item in SETTINGS if not item.startswith("training.steps")] + ["training.steps=1"]
-train(place / "data", place / "out" / "run", labels=3, overrides=settings, store=place / "out" / "store",
-      transductive=True)
+train(place / "data", place / "out" / "run", "sscpcseg", labels=3, overrides=settings,
+      store=place / "out" / "store", transductive=True)
 predict(place / "out" / "run", [place / "data"], place / "out" / "predictions")
 evaluate(place / "out" / "predictions", place / "data", place / "out" / "scores")
 """

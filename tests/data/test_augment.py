@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from frugalseg.data import augment
 from frugalseg.data.augment import OFF, PRESETS, STRONG, AugmentSettings, Draw
+from frugalseg.data.intensities import intensities
 from frugalseg.data.moved import moved
 from frugalseg.data.patches import Samples, SamplingSettings
 from frugalseg.data.store import StoredCase, write_array
@@ -138,7 +139,7 @@ def test_nothing_switched_on_draws_nothing_and_changes_no_bit() -> None:
     image = voxels()
     assert drawn.matrix is None
     assert augment.reach(drawn.matrix, (4, 5, 6)) == (4, 5, 6)
-    assert augment.flip(augment.intensities(image.copy(), drawn), drawn.flips).tobytes() == image.tobytes()
+    assert augment.flip(intensities(image.copy(), drawn), drawn.flips).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("switch", SETS)
@@ -333,18 +334,18 @@ def test_flips_turn_their_axes_round_and_twice_is_nothing(flips: tuple[int, ...]
 
 def test_shift_and_gain_are_a_sum_and_a_product() -> None:
     image = voxels()
-    shifted = augment.intensities(image.copy(), replace(NOTHING, shift=per_channel(0.1, -0.05, 0)))
+    shifted = intensities(image.copy(), replace(NOTHING, shift=per_channel(0.1, -0.05, 0)))
     for channel, constant in enumerate((0.1, -0.05, 0)):
         assert np.array_equal(shifted[channel], image[channel] + np.float32(constant))
-    gained = augment.intensities(image.copy(), replace(NOTHING, gain=1.2))
+    gained = intensities(image.copy(), replace(NOTHING, gain=1.2))
     assert np.array_equal(gained, image * np.float32(1.2))
 
 
 def test_noise_has_its_deviation_and_its_seed() -> None:
     image = voxels(shape=(2, 20, 20, 20))
-    one = augment.intensities(image.copy(), replace(NOTHING, noise=(0.3, 5))) - image
-    again = augment.intensities(image.copy(), replace(NOTHING, noise=(0.3, 5))) - image
-    other = augment.intensities(image.copy(), replace(NOTHING, noise=(0.3, 6))) - image
+    one = intensities(image.copy(), replace(NOTHING, noise=(0.3, 5))) - image
+    again = intensities(image.copy(), replace(NOTHING, noise=(0.3, 5))) - image
+    other = intensities(image.copy(), replace(NOTHING, noise=(0.3, 6))) - image
     assert np.array_equal(one, again)
     assert abs(one.std() - 0.3) < 0.3 * 4.5 / np.sqrt(2 * one.size)
     assert abs(one.mean()) < 0.3 * 4.5 / np.sqrt(one.size)
@@ -355,7 +356,7 @@ def test_noise_has_its_deviation_and_its_seed() -> None:
 def test_blur_is_a_gaussian_of_its_channel_alone() -> None:
     image = np.zeros((2, 13, 13, 13), np.float32)
     image[:, 6, 6, 6] = 1
-    blurred = augment.intensities(image.copy(), replace(NOTHING, blur=(0.8, 0.0)))
+    blurred = intensities(image.copy(), replace(NOTHING, blur=(0.8, 0.0)))
     assert np.array_equal(blurred[1], image[1])
     line = np.exp(-0.5 * (np.arange(-2, 3) / 0.8) ** 2)  # 3 deviations: 2.4, so 2 voxels
     line = np.pad(line / line.sum(), 4)
@@ -374,13 +375,13 @@ def test_blur_is_a_gaussian_of_its_channel_alone() -> None:
 )
 def test_constants_stay(change: dict[str, Any]) -> None:
     image = np.ones((3, 7, 8, 9), np.float32) * np.array([-2.5, 0, 0.3], np.float32)[:, None, None, None]
-    found = augment.intensities(image.copy(), replace(NOTHING, **change))
+    found = intensities(image.copy(), replace(NOTHING, **change))
     np.testing.assert_allclose(found, image, atol=1e-5)
 
 
 def test_contrast_by_hand() -> None:
     image = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1).repeat(2, axis=0)
-    found = augment.intensities(image, replace(NOTHING, contrast=per_channel(0.5, 2)))
+    found = intensities(image, replace(NOTHING, contrast=per_channel(0.5, 2)))
     assert found[0].ravel().tolist() == [0.75, 1.25, 1.75, 2.25]  # about the mean, 1.5
     assert found[1].ravel().tolist() == [0, 0.5, 2.5, 3]  # clipped to the range before
 
@@ -394,8 +395,8 @@ def naive_gamma(channel: NDArray[np.float32], exponent: float) -> NDArray[np.flo
 def test_gamma_is_the_curve_with_mean_and_deviation_kept() -> None:
     image = voxels(shape=(2, 6, 7, 8))
     exponents = (0.7, 1.5)
-    found = augment.intensities(image.copy(), replace(NOTHING, gamma=per_channel(*exponents)))
-    inverted = augment.intensities(image.copy(), replace(NOTHING, inverted_gamma=per_channel(*exponents)))
+    found = intensities(image.copy(), replace(NOTHING, gamma=per_channel(*exponents)))
+    inverted = intensities(image.copy(), replace(NOTHING, inverted_gamma=per_channel(*exponents)))
     for channel, exponent in enumerate(exponents):
         np.testing.assert_allclose(found[channel], naive_gamma(image[channel], exponent), atol=1e-4)
         np.testing.assert_allclose(inverted[channel], -naive_gamma(-image[channel], exponent), atol=1e-4)
@@ -410,7 +411,7 @@ def test_gamma_is_the_curve_with_mean_and_deviation_kept() -> None:
 
 def test_gamma_of_one_is_nothing() -> None:
     image = voxels()
-    found = augment.intensities(image.copy(), replace(NOTHING, gamma=per_channel(1, 1, 1)))
+    found = intensities(image.copy(), replace(NOTHING, gamma=per_channel(1, 1, 1)))
     np.testing.assert_allclose(found, image, atol=1e-5)
 
 
@@ -420,7 +421,7 @@ def test_low_resolution_takes_nearest_voxels_and_joins_them_linearly(axis: int) 
     shape = [1, 1, 1, 1]
     shape[axis] = 8
     image = np.ascontiguousarray(np.broadcast_to(profile.reshape(shape), (2, 8, 8, 8)))
-    found = augment.intensities(image.copy(), replace(NOTHING, low_resolution=(0.5, 1.0)))
+    found = intensities(image.copy(), replace(NOTHING, low_resolution=(0.5, 1.0)))
     assert np.array_equal(found[1], image[1])
     # Coarse voxel i is centred on fine place 2 i + 0.5; the nearest fine voxel, ties upwards, is 2 i + 1.
     line = np.interp((np.arange(8) + 0.5) / 2 - 0.5, np.arange(4), profile[1::2])
@@ -438,7 +439,7 @@ def test_the_same_draw_twice_gives_the_same_arrays() -> None:
     results = []
     for parameters in (drawn, drawn, again):
         crop = augment.resample(source.copy(), parameters.matrix, (6, 7, 8))  # type: ignore[arg-type]
-        results.append(augment.flip(augment.intensities(crop, parameters), parameters.flips))
+        results.append(augment.flip(intensities(crop, parameters), parameters.flips))
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
 

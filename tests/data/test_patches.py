@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from frugalseg.data import augment
 from frugalseg.data.augment import OFF, STRONG, AugmentSettings
 from frugalseg.data.check import check, render
+from frugalseg.data.intensities import intensities
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.patches import Sample, Samples, SamplingSettings
 from frugalseg.data.prepare import prepare
@@ -229,13 +230,13 @@ def test_switches_off_leave_the_voxels_alone_and_each_one_changes_them() -> None
     nothing = augment.draw(np.random.default_rng(1), OFF, 2, (1, 1, 1), (0, 1, 2))
     assert nothing.flips == ()
     assert nothing.matrix is None
-    assert np.array_equal(augment.intensities(image.copy(), nothing), image)
+    assert np.array_equal(intensities(image.copy(), nothing), image)
     for name in ("noise", "shift", "gain", "contrast", "gamma", "inverted_gamma"):
         drawn = augment.draw(np.random.default_rng(1), OFF.model_copy(update={name: 1.0}), 2, (1, 1, 1), ())
-        assert not np.allclose(augment.intensities(image.copy(), drawn), image), name
+        assert not np.allclose(intensities(image.copy(), drawn), image), name
     for name in ("blur", "low_resolution"):
         changed = [
-            augment.intensities(
+            intensities(
                 image.copy(),
                 augment.draw(np.random.default_rng(s), OFF.model_copy(update={name: 1.0}), 2, (1, 1, 1), ()),
             )

@@ -96,7 +96,7 @@ def test_registered_cases_label_the_others_and_a_second_time_nothing_is_computed
     def never(*_: object) -> None:
         raise AssertionError("registered again")
 
-    monkeypatch.setattr("frugalseg.jobs.atlas.register", never)
+    monkeypatch.setattr("frugalseg.jobs.registrations.register", never)
     again = with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path)
     assert again == found
     with pytest.raises(AssertionError, match="registered again"):

@@ -18,6 +18,7 @@ from pydantic import Field
 from frugalseg.data import augment
 from frugalseg.data.augment import AugmentSettings
 from frugalseg.data.deform import Deformed, deformed
+from frugalseg.data.intensities import intensities
 from frugalseg.data.moved import moved
 from frugalseg.data.scheme import IGNORED
 from frugalseg.data.store import ArrayCache, StoredCase
@@ -180,7 +181,7 @@ class Samples:
             weak[_unknown(len(image), case.missing, ())] = (
                 0  # the teacher sees channels that the student must do without
             )
-        image = augment.flip(augment.intensities(image, drawn), drawn.flips)
+        image = augment.flip(intensities(image, drawn), drawn.flips)
         image[unknown] = 0
         inside = augment.flip(inside, drawn.flips)
         if label is None:

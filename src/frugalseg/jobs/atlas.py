@@ -1,43 +1,29 @@
-"""Registering labelled cases onto others, each pair once: fields and fused labels are kept in the store.
+"""What a run has of registration: probabilities for unlabelled cases, ways in which labelled ones can be deformed.
 
-What comes of it: probabilities for unlabelled cases, and ways in which labelled ones can be deformed.
-
-Interrupted, it goes on where it was: what is complete and intact is not made again.
+Whether registration works on the data is seen first, on the labelled cases.
 """
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frugalseg.config import Config
 from frugalseg.data.budget import Split
 from frugalseg.data.deform import Deformation
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.scheme import LabelScheme
-from frugalseg.data.store import Entry, StoredCase, default_store, open_array
-from frugalseg.data.warp import Floats, restored, thinned
-from frugalseg.errors import UserError
+from frugalseg.data.store import StoredCase, default_store, open_array
 from frugalseg.files import hash_value
-from frugalseg.jobs.resources import free_memory, usable_cpus
-from frugalseg.jobs.show import bar, say
-from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, dice, fused
-from frugalseg.semisup.registration import one_thread, register, registration_version
+from frugalseg.jobs.registrations import NotAlikeError, Registrations, workers_that_fit
+from frugalseg.jobs.show import say
+from frugalseg.semisup.atlas import AtlasSettings, dice
 
-FIELDS, GUESSES = 1, 2  # versions of what is computed: another one makes it anew
 CHECKED = 6  # labelled cases that are labelled by the others, to see whether registration works here
 SHAPES = 24  # cases that a labelled one is deformed as
-
-
-class NotAlikeError(UserError):
-    """Images cannot be laid onto each other, or what comes of it is useless."""
 
 
 def registered(
@@ -96,7 +82,7 @@ def with_guesses(
     require_whole(known)
     require_useful(known, scheme, settings, root, workers)
     count = workers or workers_that_fit(cases, len(known), scheme)
-    guesses = _Atlas(known, scheme, settings, root).label(others, count)
+    guesses = Registrations(known, scheme, settings, root).label(others, count)
     return [
         *cases[:labelled],
         *(
@@ -122,7 +108,7 @@ def with_deformations(
     known = list(cases[: min(labelled, settings.most)])
     others = [[case for case in cases if case.name != one.name][:SHAPES] for one in known]
     pairs = [(one, other) for one, some in zip(known, others, strict=True) for other in some]
-    atlas = _Atlas(known, scheme, settings, root)
+    atlas = Registrations(known, scheme, settings, root)
     made = iter(atlas.lay(pairs, workers or workers_that_fit(cases, 1, scheme)))
     bent = []
     for one, some in zip(known, others, strict=True):
@@ -166,17 +152,9 @@ def require_useful(
     if len(checked) < 2:
         say("atlas: with one labelled case nothing tells how well registration works here")
         return
-    atlas = _Atlas(checked, scheme, settings, root)
+    atlas = Registrations(checked, scheme, settings, root)
     made = atlas.label(checked, workers or workers_that_fit(checked, len(checked), scheme))
     require_alike(checked, [entry.array("guess") for entry in made], scheme, settings.least)
-
-
-def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme) -> int:
-    """Return how many cases are fused at a time: one a processor, fewer where half of the free memory ends."""
-    largest = max((math.prod(case.shape) for case in cases), default=1)
-    channels = max((len(case.background) for case in cases), default=1)
-    each = bytes_needed(largest, channels, scheme.outputs, labelled)
-    return max(1, min(usable_cpus(), free_memory() // 2 // each))
 
 
 def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: LabelScheme, least: float) -> None:
@@ -202,106 +180,3 @@ def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: Lab
             "atlas",
         )
     say(f"atlas: labelled cases labelled by the others, registered: Dice {mean:.3f} (worst {min(scores):.3f})")
-
-
-class _Atlas:
-    """The labelled cases, read once and shared by all threads, and what is kept of their registrations."""
-
-    def __init__(
-        self, known: Sequence[StoredCase], scheme: LabelScheme, settings: AtlasSettings, root: Path
-    ) -> None:
-        self.known, self.scheme, self.settings, self.root = known, scheme, settings, root
-        self._read: dict[str, Labelled] = {}
-        self._lock = threading.Lock()
-
-    def label(self, targets: Sequence[StoredCase], workers: int) -> list[Entry]:
-        """Return what holds each target's probabilities, of all labelled cases but itself; make what is missing."""
-        return self._all([(self._one, target) for target in targets], workers)
-
-    def lay(self, pairs: Sequence[tuple[StoredCase, StoredCase]], workers: int) -> list[Entry]:
-        """Return what holds the displacement of each pair's first case onto its second; make what is missing."""
-        return self._all([(self._field, *pair) for pair in pairs], workers)
-
-    def _all(
-        self, jobs: Sequence[tuple[Callable[..., Entry], *tuple[StoredCase, ...]]], workers: int
-    ) -> list[Entry]:
-        # SimpleITK and SciPy release the interpreter's lock: threads are enough, and share nothing that changes.
-        pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))))
-        waits = True
-        try:
-            with one_thread(), bar("registering", len(jobs)) as advance:
-
-                def done(job: Callable[..., Entry], *of: StoredCase) -> Entry:
-                    entry = job(*of)
-                    advance()
-                    return entry
-
-                futures = [pool.submit(done, *job) for job in jobs]
-                return [future.result() for future in futures]
-        except BaseException as error:
-            waits = isinstance(error, Exception)
-            raise
-        finally:
-            pool.shutdown(wait=waits, cancel_futures=True)
-
-    def _one(self, target: StoredCase) -> Entry:
-        others = [case for case in self.known if case.name != target.name]
-        content = {
-            "version": GUESSES,
-            "target": target.key,
-            "labelled": [case.key for case in others],
-            "settings": self.settings.model_dump(mode="json", include={"registration", "fusion"}),
-            "registration": registration_version(),
-        }
-        entry = Entry(self.root, target.name, hash_value(content))
-        if entry.read() is None:
-            image = _image(target)
-            made = [self._field(case, target).array("field") for case in others]
-            fields: list[NDArray[np.float16]] = [np.asarray(open_array(path)[:]) for path in made]
-            sides = (image.shape[1], image.shape[2], image.shape[3])
-            found = fused(
-                image, target.spacing, [self._labelled(case) for case in others],
-                lambda number: restored(fields[number], sides), self.scheme.classes, self.settings.fusion,
-            )  # fmt: skip
-            shares = np.rint(255 * found.clip(0, 1)).astype(np.uint8)
-            arrays = {"guess": shares.reshape(-1, *shares.shape[2:])}
-            entry.write(arrays, {"labelled": [case.name for case in others]})
-        return entry
-
-    def _labelled(self, case: StoredCase) -> Labelled:
-        with self._lock:
-            if case.name not in self._read:
-                assert case.label is not None
-                label = np.asarray(open_array(case.label)[:])
-                self._read[case.name] = Labelled(_image(case), label, case.spacing)
-            return self._read[case.name]
-
-    def _field(self, case: StoredCase, target: StoredCase) -> Entry:
-        """Return what holds the thinned displacement of a case onto the target.
-
-        Raises:
-            NotAlikeError: None was found.
-        """
-        how = self.settings.registration.model_dump(mode="json")
-        images = [target.image.name, case.image.name]  # whose names carry their keys
-        key = hash_value({"version": FIELDS, "registration": registration_version(), "how": how, "of": images})
-        entry = Entry(self.root, f"{target.name}-{case.name}", key)
-        if entry.read() is None:
-            try:
-                found = register(
-                    self._labelled(case).image, _image(target), case.spacing, target.spacing,
-                    self.settings.registration,
-                )  # fmt: skip
-            except (ValueError, RuntimeError) as error:
-                line = " ".join(str(error).split())[-200:]
-                raise NotAlikeError(
-                    f"{case.name} cannot be registered onto {target.name} ({line}); look at both with `frugalseg "
-                    "check`, or choose a method that does not register",
-                    "atlas",
-                ) from error
-            entry.write({"field": thinned(found)}, {})
-        return entry
-
-
-def _image(case: StoredCase) -> Floats:
-    return np.asarray(open_array(case.image)[:], np.float32)

@@ -10,8 +10,9 @@ from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import UserError
-from frugalseg.jobs.atlas import SHAPES, NotAlikeError, registered
+from frugalseg.jobs.atlas import SHAPES, registered
 from frugalseg.jobs.record import atlas_mark
+from frugalseg.jobs.registrations import NotAlikeError
 from frugalseg.jobs.show import say
 from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.processes import Processes

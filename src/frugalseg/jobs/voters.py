@@ -20,13 +20,14 @@ from frugalseg.data.budget import Split
 from frugalseg.data.manifest import DataSource, read_manifest
 from frugalseg.data.prepare import prepare
 from frugalseg.data.preprocess import Prepared
-from frugalseg.data.store import StoredCase, default_store, open_array
+from frugalseg.data.store import StoredCase, default_store
 from frugalseg.data.warp import Floats
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
 from frugalseg.jobs.model import Model
 from frugalseg.jobs.record import RECORD, SPLIT
+from frugalseg.jobs.registrations import stored_labelled
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import one_thread, register
@@ -162,17 +163,10 @@ def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | No
             raise DataError(
                 f"the image or label of {case.name!r} is not what the run began with; {WAY_OUT}", source.path
             )
-    return Voters(tuple(labelled(case) for case in cases), files, settings, model.scheme.classes)
+    return Voters(tuple(stored_labelled(case) for case in cases), files, settings, model.scheme.classes)
 
 
 def files_of(case: StoredCase) -> list[str]:
     """Return the names of a labelled case's arrays in the store, which carry their keys."""
     assert case.label is not None
     return [case.image.name, case.label.name]
-
-
-def labelled(case: StoredCase) -> Labelled:
-    """Read a labelled case."""
-    assert case.label is not None
-    image = np.asarray(open_array(case.image)[:], np.float32)
-    return Labelled(image, np.asarray(open_array(case.label)[:]), case.spacing)

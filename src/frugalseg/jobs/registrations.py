@@ -1,0 +1,147 @@
+"""Labelled cases registered onto others, each pair once: displacements and fused labels are kept in the store.
+
+Interrupted, it goes on where it was: what is complete and intact is not made again.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.data.scheme import LabelScheme
+from frugalseg.data.store import Entry, StoredCase, open_array
+from frugalseg.data.warp import Floats, restored, thinned
+from frugalseg.errors import UserError
+from frugalseg.files import hash_value
+from frugalseg.jobs.resources import free_memory, usable_cpus
+from frugalseg.jobs.show import bar
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
+from frugalseg.semisup.registration import one_thread, register, registration_version
+
+FIELDS, GUESSES = 1, 2  # versions of what is computed: another one makes it anew
+
+
+class NotAlikeError(UserError):
+    """Images cannot be laid onto each other, or what comes of it is useless."""
+
+
+class Registrations:
+    """The labelled cases, read once and shared by all threads, and what is kept of their registrations."""
+
+    def __init__(
+        self, known: Sequence[StoredCase], scheme: LabelScheme, settings: AtlasSettings, root: Path
+    ) -> None:
+        self.known, self.scheme, self.settings, self.root = known, scheme, settings, root
+        self._read: dict[str, Labelled] = {}
+        self._lock = threading.Lock()
+
+    def label(self, targets: Sequence[StoredCase], workers: int) -> list[Entry]:
+        """Return what holds each target's probabilities, of all labelled cases but itself; make what is missing."""
+        return self._all([(self._one, target) for target in targets], workers)
+
+    def lay(self, pairs: Sequence[tuple[StoredCase, StoredCase]], workers: int) -> list[Entry]:
+        """Return what holds the displacement of each pair's first case onto its second; make what is missing."""
+        return self._all([(self._field, *pair) for pair in pairs], workers)
+
+    def _all(
+        self, jobs: Sequence[tuple[Callable[..., Entry], *tuple[StoredCase, ...]]], workers: int
+    ) -> list[Entry]:
+        # SimpleITK and SciPy release the interpreter's lock: threads are enough, and share nothing that changes.
+        pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))))
+        waits = True
+        try:
+            with one_thread(), bar("registering", len(jobs)) as advance:
+
+                def done(job: Callable[..., Entry], *of: StoredCase) -> Entry:
+                    entry = job(*of)
+                    advance()
+                    return entry
+
+                futures = [pool.submit(done, *job) for job in jobs]
+                return [future.result() for future in futures]
+        except BaseException as error:
+            waits = isinstance(error, Exception)
+            raise
+        finally:
+            pool.shutdown(wait=waits, cancel_futures=True)
+
+    def _one(self, target: StoredCase) -> Entry:
+        others = [case for case in self.known if case.name != target.name]
+        content = {
+            "version": GUESSES,
+            "target": target.key,
+            "labelled": [case.key for case in others],
+            "settings": self.settings.model_dump(mode="json", include={"registration", "fusion"}),
+            "registration": registration_version(),
+        }
+        entry = Entry(self.root, target.name, hash_value(content))
+        if entry.read() is None:
+            image = stored_image(target)
+            made = [self._field(case, target).array("field") for case in others]
+            fields: list[NDArray[np.float16]] = [np.asarray(open_array(path)[:]) for path in made]
+            sides = (image.shape[1], image.shape[2], image.shape[3])
+            found = fused(
+                image, target.spacing, [self._labelled(case) for case in others],
+                lambda number: restored(fields[number], sides), self.scheme.classes, self.settings.fusion,
+            )  # fmt: skip
+            shares = np.rint(255 * found.clip(0, 1)).astype(np.uint8)
+            arrays = {"guess": shares.reshape(-1, *shares.shape[2:])}
+            entry.write(arrays, {"labelled": [case.name for case in others]})
+        return entry
+
+    def _labelled(self, case: StoredCase) -> Labelled:
+        with self._lock:
+            if case.name not in self._read:
+                self._read[case.name] = stored_labelled(case)
+            return self._read[case.name]
+
+    def _field(self, case: StoredCase, target: StoredCase) -> Entry:
+        """Return what holds the thinned displacement of a case onto the target.
+
+        Raises:
+            NotAlikeError: None was found.
+        """
+        how = self.settings.registration.model_dump(mode="json")
+        images = [target.image.name, case.image.name]  # whose names carry their keys
+        key = hash_value({"version": FIELDS, "registration": registration_version(), "how": how, "of": images})
+        entry = Entry(self.root, f"{target.name}-{case.name}", key)
+        if entry.read() is None:
+            try:
+                found = register(
+                    self._labelled(case).image, stored_image(target), case.spacing, target.spacing,
+                    self.settings.registration,
+                )  # fmt: skip
+            except (ValueError, RuntimeError) as error:
+                line = " ".join(str(error).split())[-200:]
+                raise NotAlikeError(
+                    f"{case.name} cannot be registered onto {target.name} ({line}); look at both with `frugalseg "
+                    "check`, or choose a method that does not register",
+                    "atlas",
+                ) from error
+            entry.write({"field": thinned(found)}, {})
+        return entry
+
+
+def stored_image(case: StoredCase) -> Floats:
+    """Read a case's image (C, x, y, z)."""
+    return np.asarray(open_array(case.image)[:], np.float32)
+
+
+def stored_labelled(case: StoredCase) -> Labelled:
+    """Read a labelled case."""
+    assert case.label is not None
+    return Labelled(stored_image(case), np.asarray(open_array(case.label)[:]), case.spacing)
+
+
+def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme) -> int:
+    """Return how many cases are fused at a time: one a processor, fewer where half of the free memory ends."""
+    largest = max((math.prod(case.shape) for case in cases), default=1)
+    channels = max((len(case.background) for case in cases), default=1)
+    each = bytes_needed(largest, channels, scheme.outputs, labelled)
+    return max(1, min(usable_cpus(), free_memory() // 2 // each))

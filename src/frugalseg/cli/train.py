@@ -49,6 +49,12 @@ def train(
         Path | None,
         typer.Option(help="A finished run (`pretrain` or `train`) whose weights to begin with."),
     ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A finished run, or folder of folds, that teaches this one on the unlabelled volumes; repeatable."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in optimiser steps.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Length in minutes (by default 30 for frugal, 12 for others).")
@@ -108,6 +114,8 @@ def train(
                 "which each fold runs without them",
                 "--folds",
             )
+        if teacher:
+            raise UserError("a teacher has learnt from the labels that a fold is scored on", "--folds")
         from frugalseg.jobs.folds import train_folds
 
         source = DataSource(data, label_maps, describe)
@@ -134,6 +142,7 @@ def train(
         transductive,
         dry_run,
         init=init,
+        teachers=teacher or (),
     )
     if result.signal is not None:
         raise typer.Exit(128 + result.signal)

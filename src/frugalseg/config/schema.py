@@ -135,8 +135,16 @@ class Config(Settings):
         content = self.model_dump(mode="json")
         content["augment"]["deform"] = content["inference"]["registration"] = 0.0
         if self.semisup is not None:
-            content["semisup"]["first"] = "network"
+            content["semisup"]["first"] = "runs" if self.semisup.first == "runs" else "network"
         return Config.model_validate({**content, "atlas": None})
+
+    def taught_by_runs(self) -> Config:
+        """Return the configuration with finished runs as the first teacher, and registration for its other uses."""
+        content = self.model_dump(mode="json")
+        content["semisup"]["first"] = "runs"
+        if not self.augment.deform and not self.inference.registration:
+            content["atlas"] = None
+        return Config.model_validate(content)
 
     def without_unlabelled(self) -> Config:
         """Return the configuration without unlabelled crops; what learns from all learns from labelled ones."""

@@ -8,7 +8,7 @@ from typing import Any
 from frugalseg import __version__
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
-from frugalseg.jobs.info import RunInfo, began_with, info
+from frugalseg.jobs.info import RunInfo, began_with, info, taught_by
 
 SUMMARY = "summary.json"
 VOTES = (
@@ -78,6 +78,7 @@ def _labels(found: RunInfo) -> list[str]:
         f"- Trained without a label: {found.unlabelled} volumes"
         + (", the images of the test cases among them (transductive)." if found.transductive else "."),
         *([f"- Began with {began_with(found.initial)}."] if found.initial is not None else []),
+        *([f"- Taught by {taught_by(found.teachers)}."] if found.teachers else []),
         "",
     ]
 

@@ -111,6 +111,15 @@ def blocks_of(
     model: Model, prepared: Prepared, flips: bool, voters: Voters | None = None
 ) -> Iterator[tuple[Place, Tensor]]:
     """Yield a single model's probabilities; see `Ensemble.blocks`."""
+    axis, blended = slabs_of(model, prepared, flips)
+    if voters is not None:
+        share = model.config.inference.registration
+        blended = with_votes(blended, axis, voters.vote(prepared), share, model.scheme.groups)
+    return placed_blocks(prepared.placement, blended, axis)
+
+
+def slabs_of(model: Model, prepared: Prepared, flips: bool) -> tuple[int, Iterator[Tensor]]:
+    """Return an axis, and a network's probabilities (R x K, x, y, z) on the prepared grid in slabs along it."""
     axis = thin_axis(prepared.image.shape[1:], model.plan.crop)
     settings = model.config.inference
     blended = slabs(
@@ -122,9 +131,7 @@ def blocks_of(
         settings.overlap,
         settings.windows(model.plan.crop),
     )
-    if voters is not None:
-        blended = with_votes(blended, axis, voters.vote(prepared), settings.registration, model.scheme.groups)
-    return placed_blocks(prepared.placement, blended, axis)
+    return axis, blended
 
 
 def is_trained(folder: Path) -> bool:

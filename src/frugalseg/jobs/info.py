@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class RunInfo:
     unlabelled: int
     transductive: bool
     initial: dict[str, Any] | None
+    teachers: tuple[dict[str, Any], ...]
     deterministic: bool
     checkpoint_rule: str
     best: dict[str, Any] | None
@@ -146,6 +148,8 @@ def render(found: RunInfo) -> str:
     ]
     if found.initial is not None:
         rows.append(("began with", began_with(found.initial)))
+    if found.teachers:
+        rows.append(("taught by", taught_by(found.teachers)))
     if found.votes:
         rows.append(
             ("predicts with", "its labelled cases, too, registered onto the image: it needs their data set")
@@ -166,6 +170,12 @@ def began_with(initial: dict[str, Any]) -> str:
     labels = initial["labels_read"]
     seen = f"which read {labels} labels of its own" if labels else "which read no label"
     return f"the weights of {initial['run']} ({initial['method']}, {initial['step']} steps), {seen}"
+
+
+def taught_by(teachers: Sequence[dict[str, Any]]) -> str:
+    """Say which runs taught a run."""
+    named = (f"{teacher['run']} ({teacher['method']}, {teacher['step']} steps)" for teacher in teachers)
+    return f"{', '.join(named)}, on the unlabelled volumes"
 
 
 def _describe(
@@ -191,6 +201,7 @@ def _describe(
         unlabelled=len(split["unlabelled"]),
         transductive=bool(facts["transductive"]),
         initial=None if facts.get("initial") is None else dict(facts["initial"]),
+        teachers=tuple(dict(teacher) for teacher in facts.get("teachers", [])),
         deterministic=bool(facts["deterministic"]),
         checkpoint_rule=str(facts["checkpoint_rule"]),
         best=None if facts.get("best") is None else dict(facts["best"]),

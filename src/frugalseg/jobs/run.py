@@ -25,6 +25,7 @@ from frugalseg.jobs.machine import default_workers, peak_memory_bytes
 from frugalseg.jobs.record import PRETRAIN, RECORD, settings_hash, update_record, write_record
 from frugalseg.jobs.recover import still_best, tidy
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
+from frugalseg.jobs.taught import TeacherRuns
 from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import ContrastivePredictiveCoding
@@ -70,6 +71,7 @@ class Run:
         cases: The stored cases: labelled, unlabelled, then those for validation.
         processes: Who takes part; by default this process alone.
         initial: The weights to begin with, instead of random ones.
+        teachers: Finished runs that taught, or nothing.
     """
 
     def __init__(
@@ -82,8 +84,9 @@ class Run:
         cases: Sequence[StoredCase],
         processes: Processes | None = None,
         initial: Initial | None = None,
+        teachers: TeacherRuns | None = None,
     ) -> None:
-        self.initial = initial
+        self.initial, self.teachers = initial, teachers
         self.folder, self.config, self.plan = folder, config, plan
         self.manifest, self.split = manifest, split
         count = len(split.labelled) + len(split.unlabelled)
@@ -197,7 +200,8 @@ class Run:
         initial = None
         if self.initial is not None:
             initial = self.initial.to_json(self.initial.run.resolve() == (self.folder / PRETRAIN).resolve())
-        write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule, initial)
+        teachers = self.teachers.to_json() if self.teachers is not None else []
+        write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule, initial, teachers)
 
     def fit(self) -> TrainResult:
         """Train from the last checkpoint, or from the start, to the end.

@@ -73,17 +73,11 @@ def registered_once(
     """
     if config.atlas is None:
         return config, cases, ""
-    if not processes.first:
-        processes.wait()
-    why = ""
-    try:
-        found = registered(config, manifest, split, cases, store)
-    except NotAlikeError as error:
-        if not config.adapt:
-            raise
-        say(f"goes on without registration: {error}")
-        why = f"left out: {error} [{atlas_mark(config)}]"
-        config, found = config.without_atlas(), cases
-    if processes.first:
-        processes.wait()
-    return config, found, why
+    with processes.first_alone():
+        try:
+            return config, registered(config, manifest, split, cases, store), ""
+        except NotAlikeError as error:
+            if not config.adapt:
+                raise
+            say(f"goes on without registration: {error}")
+            return config.without_atlas(), cases, f"left out: {error} [{atlas_mark(config)}]"

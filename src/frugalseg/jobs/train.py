@@ -36,6 +36,7 @@ from frugalseg.jobs.record import (
 )
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
+from frugalseg.jobs.taught import open_teachers, require_same_teachers, require_teachers, taught
 from frugalseg.jobs.teachers import registered_once, registrations, require_mixable
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
@@ -66,6 +67,7 @@ def train(
     dry_run: bool = False,
     held_out: Collection[str] = (),
     init: Path | None = None,
+    teachers: Sequence[Path] = (),
     pretraining: bool = False,
     preparation: tuple[Preparation, dict[str, str]] | None = None,
 ) -> TrainResult:
@@ -90,6 +92,7 @@ def train(
             headers: borders of zeros, which preparing cuts away, are not known before.
         held_out: Cases of the budget that the model is to be scored on: their labels and images are not read.
         init: A finished run whose weights this one begins with, instead of the recipe's own pre-training.
+        teachers: Finished runs, or folders of folds, whose mean says what unlabelled volumes are segmented like.
         pretraining: Run the recipe's pre-training alone: every training volume, no label; `labels` do not matter.
         preparation: What is done to the images, and why, if that was chosen before.
 
@@ -120,9 +123,10 @@ def train(
         manifest, split = budget_of(data, labels, order_seed, labelled, validation, transductive)
         if held_out:
             split = hold_out(manifest, split, held_out)
+    facts = read_record(out) if begun else None
+    config = require_teachers(config, teachers, facts, out)
     found = without_what_is_not_there(config, split)
     left_out, config = found is not config, found
-    facts = read_record(out) if begun else None
     if begun:
         config = same_run(out, config, split)
     plan = read_plan(out) if begun else None
@@ -150,6 +154,7 @@ def train(
     if initial is not None:
         require_same_weights(facts, initial, out)
         preparation = initial.preparation
+    asked = open_teachers(teachers) if teachers else None
     if dry_run:
         return rehearse(config, plan, manifest, split, given, out, store, initial)
     device = plan.device if plan else choose_device(training.device)[0]
@@ -166,9 +171,14 @@ def train(
             say(f"{config.method}: every volume is labelled; goes on without unlabelled crops")
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
+        if asked is not None:
+            asked.require_fit(manifest, split, prepare)
+            require_same_teachers(facts, asked)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
         require_mixable(config, cases[: len(split.labelled)])
         config, cases, unlike = registered_once(processes, config, manifest, split, cases, store)
+        with processes.first_alone():
+            cases = taught(asked, manifest, split, cases, store)
         if part := sum(case.in_part for case in cases):
             say(f"{part} of {len(split.readable)} labels show only a part of the structures (annotated_classes)")
         processes.require_same(hash_value([case.key for case in cases]), "the prepared cases")
@@ -190,10 +200,10 @@ def train(
         told = processes.tell([config.model_dump(mode="json"), plan.to_json()])
         config, plan = Config.model_validate(told[0]), Plan.from_json(told[1])
         held.enter_context(arithmetic(training.deterministic, plan.device, threads))
-        run = Run(out, config, plan, manifest, split, cases, processes, initial)
+        run = Run(out, config, plan, manifest, split, cases, processes, initial, asked)
         if not begun:
             if plan.steps == 0:
-                run = Run(out, config, run.with_length(), manifest, split, cases, processes, initial)
+                run = Run(out, config, run.with_length(), manifest, split, cases, processes, initial, asked)
             if processes.first:
                 if not used:
                     lock(held, out, begun)
@@ -290,9 +300,5 @@ def prepared_once(
     processes: Processes, manifest: Manifest, split: Split, store: Path | None, preparation: Preparation
 ) -> list[StoredCase]:
     """Prepare the cases in the first process while the others wait, which then find them in the store."""
-    if not processes.first:
-        processes.wait()
-    cases = prepared(manifest, split.readable, store, preparation)
-    if processes.first:
-        processes.wait()
-    return cases
+    with processes.first_alone():
+        return prepared(manifest, split.readable, store, preparation)

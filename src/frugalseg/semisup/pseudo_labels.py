@@ -5,7 +5,8 @@ crop as it is, the student at the same crop with changed intensities, and is to 
 teacher is sure (FixMatch, Sohn et al. 2020: hard labels above a confidence; `soft`: its probabilities).
 
 A network that knows six cases is a poor teacher at first. With `first: registration` it is taught by the labelled
-cases deformed onto the unlabelled one and fused (`frugalseg.semisup.atlas`), before its own mean takes over.
+cases deformed onto the unlabelled one and fused (`frugalseg.semisup.atlas`), before its own mean takes over; with
+`first: runs` by networks that were trained before (`frugalseg.jobs.taught`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class PseudoLabelSettings(SemisupSettings):
     """`hard`: the class that the teacher finds most probable; `soft`: its probabilities."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Voxels count where the teacher's largest probability is at least this (FixMatch: 0.95)."""
-    first: Literal["network", "registration"] = "network"
-    """The first teacher: the network's own running mean, or registered labelled cases, as `atlas` says."""
+    first: Literal["network", "registration", "runs"] = "network"
+    """The first teacher: the network's own running mean; registered labelled cases, as `atlas` says; or finished
+    runs (`train --teacher RUN`)."""
     hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
     """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
     taken_over: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -43,7 +45,7 @@ class PseudoLabelSettings(SemisupSettings):
     @property
     def rise(self) -> float:
         """Share of the steps over which the factor rises."""
-        return 0.05 if self.ramp is None and self.first == "registration" else super().rise
+        return 0.05 if self.ramp is None and self.first != "network" else super().rise
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -96,6 +98,15 @@ class Processes:
         """Wait until all processes are here."""
         if self.world > 1:
             self.fabric.barrier()
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let the first process pass the `with` block while the others wait; then they do: its work is done."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
 
     def tell(self, value: Any) -> Any:
         """Return the first process's `value` (plain JSON) in every process."""

@@ -44,16 +44,16 @@ def registered(
     if config.atlas is None:
         return list(cases)
     labelled, last = len(split.labelled), len(split.labelled) + len(split.unlabelled)
-    root = store or default_store()
+    root, scheme, first = store or default_store(), manifest.scheme, config.semisup and config.semisup.first
     found = list(cases[:last])
-    if config.semisup is not None and config.semisup.first == "registration":
-        found = with_guesses(found, labelled, manifest.scheme, config.atlas, root)
-    else:
-        if config.inference.registration:
-            require_whole(found[:labelled])
-        require_useful(found[:labelled], manifest.scheme, config.atlas, root)
+    known = found[: min(labelled, config.atlas.most)]
+    if config.inference.registration or first == "registration":
+        require_whole(known)
+    require_useful(known, scheme, config.atlas, root)
+    if first == "registration":
+        found[labelled:] = voted(known, found[labelled:], scheme, config.atlas, root)
     if config.augment.deform:
-        found = with_deformations(found, labelled, manifest.scheme, config.atlas, root)
+        found = with_deformations(found, labelled, scheme, config.atlas, root)
     return [*found, *cases[last:]]
 
 
@@ -81,15 +81,24 @@ def with_guesses(
     known, others = list(cases[: min(labelled, settings.most)]), list(cases[labelled:])
     require_whole(known)
     require_useful(known, scheme, settings, root, workers)
-    count = workers or workers_that_fit(cases, len(known), scheme)
-    guesses = Registrations(known, scheme, settings, root).label(others, count)
+    return [*cases[:labelled], *voted(known, others, scheme, settings, root, workers)]
+
+
+def voted(
+    known: Sequence[StoredCase],
+    targets: Sequence[StoredCase],
+    scheme: LabelScheme,
+    settings: AtlasSettings,
+    root: Path,
+    workers: int | None = None,
+) -> list[StoredCase]:
+    """Return cases with the probabilities that registered labelled ones give them, each without its own vote."""
+    count = workers or workers_that_fit([*known, *targets], len(known), scheme)
+    guesses = Registrations(known, scheme, settings, root).label(targets, count)
     return [
-        *cases[:labelled],
-        *(
-            # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
-            replace(case, guess=entry.array("guess"), key=hash_value({"case": case.key, "guess": entry.key}))
-            for case, entry in zip(others, guesses, strict=True)
-        ),
+        # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
+        replace(case, guess=entry.array("guess"), key=hash_value({"case": case.key, "guess": entry.key}))
+        for case, entry in zip(targets, guesses, strict=True)
     ]
 
 

@@ -24,7 +24,7 @@ from frugalseg.jobs.show import bar
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import one_thread, register, registration_version
 
-FIELDS, GUESSES = 1, 2  # versions of what is computed: another one makes it anew
+FIELDS, GUESSES = 1, 3  # versions of what is computed: another one makes it anew
 
 
 class NotAlikeError(UserError):
@@ -75,8 +75,8 @@ class Registrations:
         others = [case for case in self.known if case.name != target.name]
         content = {
             "version": GUESSES,
-            "target": target.key,
-            "labelled": [case.key for case in others],
+            "target": target.image.name,  # names carry the keys of what was prepared
+            "labelled": [[case.image.name, case.label.name] for case in others if case.label is not None],
             "settings": self.settings.model_dump(mode="json", include={"registration", "fusion"}),
             "registration": registration_version(),
         }

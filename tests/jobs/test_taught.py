@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.store import Entry, open_array
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object
+from frugalseg.files import hash_file, read_json_object
+from frugalseg.formats import SEAL, seal
 from frugalseg.jobs.card import card
 from frugalseg.jobs.info import info, render
 from frugalseg.jobs.predict import predict
 from frugalseg.jobs.prepare import prepared
-from frugalseg.jobs.taught import open_teachers
+from frugalseg.jobs.taught import Taught
+from frugalseg.jobs.teacher_runs import open_teachers
 from frugalseg.jobs.train import train
 from tests.data.datasets import write_nifti
 from tests.jobs.test_atlas import TINY, case, write_alike
@@ -61,8 +63,9 @@ def guesses(place: Path, *teachers: str) -> dict[str, NDArray[np.float32]]:
         one.name: one
         for one in prepared(manifest, set(split["labelled"]), place / "store", asked.runs[0].known.preparation[0])
     }
-    told = asked.teach(manifest, [found[name] for name in names], len(split["labelled"]), place / "store")
-    assert [one.guess for one in told[: len(split["labelled"])]] == [None, None]
+    known = len(split["labelled"])
+    ordered = [found[name] for name in names]
+    told = Taught(asked, manifest, ordered[:known], place / "store").teach(ordered[known:])
     return {
         one.name: np.asarray(open_array(one.guess)[:], np.float32) / np.float32(255)
         for one in told
@@ -107,9 +110,11 @@ def test_a_second_time_nothing_is_computed_and_what_was_taught_is_recorded(
     weights = [(tmp_path / run / "last" / "model.safetensors").read_bytes() for run in ("run", "again")]
     assert weights[0] == weights[1]
     record = read_json_object(tmp_path / "run" / "run.json")
-    labelled = sorted(read_json_object(place / "one" / "split.json")["labelled"])
-    assert [teacher["labelled"] for teacher in record["teachers"]] == [labelled, labelled]
-    assert record["teachers"][0]["run"] == str(place / "one")
+    members = record["teachers"]["members"]
+    assert [one["labels_read"] for one in members] == [2, 2]
+    assert members[0]["run"] == str(place / "one")
+    sha256 = hash_file(place / "one" / "last" / "model.safetensors")
+    assert (members[0]["checkpoint"], members[0]["step"], members[0]["sha256"]) == ("last", 3, sha256)
     assert "taught by" in render(info(tmp_path / "run"))
     assert "Taught by" in card(tmp_path / "run")
     learn(place, tmp_path / "alone", "two")
@@ -134,7 +139,7 @@ def test_teachers_that_know_more_than_the_run_are_refused(place: Path, tmp_path:
         learn(place, tmp_path / "fewer", "one", labels=1)
     with pytest.raises(UserError, match="has read the label of"):  # it chose its checkpoint with one of the two
         learn(place, tmp_path / "chosen", "one", validation=1)
-    with pytest.raises(UserError, match="give both the same --labels and --label-seed"):
+    with pytest.raises(UserError, match="give both the same --labels, --label-seed and --validation"):
         learn(place, tmp_path / "others", "one", label_seed=2)
     learn(place, tmp_path / "student", "one", labels=2)
     learn_again = {"runs": tmp_path / "student"}
@@ -159,7 +164,7 @@ def test_what_cannot_be_taught_is_refused_in_a_line(place: Path, tmp_path: Path)
         learn(place, tmp_path / "a", "one", method="encdec")
     with pytest.raises(UserError, match=r"--teacher: semisup.first=runs needs finished runs"):
         learn(place, tmp_path / "b", overrides=["semisup.first=runs"])
-    with pytest.raises(UserError, match="prepared in another way"):
+    with pytest.raises(UserError, match="other preprocess settings"):
         learn(place, tmp_path / "c", "one", overrides=["preprocess.spacing=[2,2,2]"])
     with pytest.raises(UserError, match="is not a folder"):
         learn(place, tmp_path / "d", "nothing")
@@ -178,3 +183,73 @@ def test_a_run_goes_on_with_its_own_teachers_alone(place: Path, tmp_path: Path) 
     shutil.copytree(place / "one", tmp_path / "teacher")
     with pytest.raises(DataError, match="has other weights than when this run began with it"):
         learn(place, tmp_path / "run", teacher, resume=True)
+
+
+def test_what_its_first_weights_had_read_a_teacher_knows(place: Path, tmp_path: Path) -> None:
+    def run(out: str, labels: int, **more: Any) -> None:
+        train(place / "data", tmp_path / out, "encdec", labels, overrides=TINY, store=place / "store", **more)
+
+    run("many", 4)
+    run("few", 2, init=tmp_path / "many")
+    with pytest.raises(UserError, match=r"few: has read the label of 'case\d'"):
+        learn(place, tmp_path / "leak", str(tmp_path / "few"))
+    facts = read_json_object(tmp_path / "few" / "run.json")
+    del facts["initial"]["labels"], facts[SEAL]  # as an older version recorded it
+    (tmp_path / "few" / "run.json").write_text(json.dumps(seal(facts)))
+    with pytest.raises(UserError, match="an older version did not record which; train it anew"):
+        learn(place, tmp_path / "leak", str(tmp_path / "few"))
+    assert not (tmp_path / "leak").exists()
+
+
+def test_images_are_told_by_their_content_not_by_names(place: Path, tmp_path: Path) -> None:
+    """The same images under other names do not hide that a label was read; others may have the same names."""
+    renamed = write_alike(tmp_path / "renamed", 5)
+    facts = json.loads((renamed / "dataset.json").read_text())
+    for part in ("imagesTr", "labelsTr"):
+        for path in sorted((renamed / part).iterdir()):
+            path.rename(path.with_name(path.name.replace("case", "patient")))
+    text = json.dumps(facts).replace("case", "patient")
+    (renamed / "dataset.json").write_text(text)
+    train(renamed, tmp_path / "knows", "encdec", 4, overrides=TINY, store=tmp_path / "store")
+    with pytest.raises(UserError, match=r"has read the label of 'case\d'"):
+        learn(place, tmp_path / "leak", str(tmp_path / "knows"))
+    others = tmp_path / "others"
+    shutil.copytree(place / "data", others)
+    for number in range(5):
+        image, label = case(20 + number)
+        write_nifti(others / "imagesTr" / f"case{number}.nii.gz", image)
+        write_nifti(others / "labelsTr" / f"case{number}.nii.gz", label)
+    train(others, tmp_path / "elsewhere", "encdec", 4, overrides=TINY, store=tmp_path / "store")
+    learn(place, tmp_path / "fine", str(tmp_path / "elsewhere"))
+    record = read_json_object(tmp_path / "fine" / "run.json")
+    assert record["teachers"]["members"][0]["labels_read"] == 4
+    assert "4 labels" in render(info(tmp_path / "fine"))
+
+
+def test_a_second_round_and_a_checkpoint_that_validation_chose(place: Path, tmp_path: Path) -> None:
+    more = {"labels": 3, "validation": 1}
+    train(place / "data", tmp_path / "one", "encdec", 3, overrides=TINY, store=place / "store", validation=1)
+    learn(place, tmp_path / "two", str(tmp_path / "one"), **more)
+    learn(place, tmp_path / "three", str(tmp_path / "two"), **more)
+    member = read_json_object(tmp_path / "two" / "run.json")["teachers"]["members"][0]
+    assert member["checkpoint"] == "best"
+    assert member["sha256"] == hash_file(tmp_path / "one" / "best" / "model.safetensors")
+
+
+def test_folds_teach_at_their_temperature_and_are_named_as_given(place: Path, tmp_path: Path) -> None:
+    from frugalseg.jobs.folds import train_folds
+
+    train_folds(place / "data", tmp_path / "folds", 2, "encdec", 2, overrides=TINY, store=place / "store")
+    asked = open_teachers([tmp_path / "folds"])
+    assert len(asked.runs) == 2
+    assert asked.temperature == read_json_object(tmp_path / "folds" / "ensemble.json")["temperature"]
+    learn(place, tmp_path / "run", str(tmp_path / "folds"))
+    learn(place, tmp_path / "run", str(tmp_path / "folds"), resume=True)
+    with pytest.raises(UserError, match=r"was begun with --teacher .*folds; repeat its command"):
+        learn(place, tmp_path / "run", str(tmp_path / "folds" / "fold-0"), resume=True)
+
+
+def test_where_every_volume_is_labelled_there_is_none_to_be_taught(place: Path, tmp_path: Path) -> None:
+    train(place / "data", tmp_path / "all", "encdec", 5, overrides=TINY, store=place / "store")
+    with pytest.raises(UserError, match="--teacher: every volume is labelled: there is none to be taught"):
+        learn(place, tmp_path / "x", str(tmp_path / "all"), labels=5, method="frugal")

@@ -115,7 +115,10 @@ def train(
                 "--folds",
             )
         if teacher:
-            raise UserError("a teacher has learnt from the labels that a fold is scored on", "--folds")
+            raise UserError(
+                "a teacher has learnt from the labels that a fold is scored on; train without folds, or without it",
+                "--folds",
+            )
         from frugalseg.jobs.folds import train_folds
 
         source = DataSource(data, label_maps, describe)

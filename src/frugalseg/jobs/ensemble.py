@@ -197,6 +197,7 @@ def _require_like(first: Model, first_folder: Path, other: Model, folder: Path) 
         ("channels", first.channels, other.channels),
         ("crop", first.plan.crop, other.plan.crop),
         ("voxel spacing", first.preparation.spacing, other.preparation.spacing),
+        ("overlap of windows", first.config.inference.overlap, other.config.inference.overlap),
         ("cropping of the border of zeros", first.preparation.crop_nonzero, other.preparation.crop_nonzero),
     ):
         if own != its:

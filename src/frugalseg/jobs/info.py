@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class RunInfo:
     unlabelled: int
     transductive: bool
     initial: dict[str, Any] | None
-    teachers: tuple[dict[str, Any], ...]
+    teachers: dict[str, Any] | None
     deterministic: bool
     checkpoint_rule: str
     best: dict[str, Any] | None
@@ -172,9 +171,12 @@ def began_with(initial: dict[str, Any]) -> str:
     return f"the weights of {initial['run']} ({initial['method']}, {initial['step']} steps), {seen}"
 
 
-def taught_by(teachers: Sequence[dict[str, Any]]) -> str:
-    """Say which runs taught a run."""
-    named = (f"{teacher['run']} ({teacher['method']}, {teacher['step']} steps)" for teacher in teachers)
+def taught_by(teachers: dict[str, Any]) -> str:
+    """Say which runs taught a run, and how many labels they had read."""
+    named = (
+        f"{one['run']} ({one['method']}, {one['step']} steps, {one['labels_read']} labels)"
+        for one in teachers["members"]
+    )
     return f"{', '.join(named)}, on the unlabelled volumes"
 
 
@@ -201,7 +203,7 @@ def _describe(
         unlabelled=len(split["unlabelled"]),
         transductive=bool(facts["transductive"]),
         initial=None if facts.get("initial") is None else dict(facts["initial"]),
-        teachers=tuple(dict(teacher) for teacher in facts.get("teachers", [])),
+        teachers=None if facts.get("teachers") is None else dict(facts["teachers"]),
         deterministic=bool(facts["deterministic"]),
         checkpoint_rule=str(facts["checkpoint_rule"]),
         best=None if facts.get("best") is None else dict(facts["best"]),

@@ -25,13 +25,13 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value, read_json_object
 from frugalseg.formats import describing, require_version
 from frugalseg.jobs.build import from_facts
+from frugalseg.jobs.labels_read import KEY, LabelsRead, labels_read
 from frugalseg.jobs.record import RECORD, SPLIT
 from frugalseg.networks import MultiTaskNetwork, NetworkSettings
 from frugalseg.training.plan import Plan
 from frugalseg.training.seal import FORMAT_VERSION, LAST, find_intact
 from frugalseg.training.state import load_weights
 
-KEY = 16  # digits of a key in the names of stored files
 TRUNK = ("encoder", "decoder", "head")
 
 
@@ -49,6 +49,7 @@ class Initial:
     labels_read: int
     transductive: bool
     keys: frozenset[str]
+    labels: LabelsRead
     weights: Mapping[str, Tensor]
 
     @property
@@ -65,6 +66,7 @@ class Initial:
             "step": self.step,
             "sha256": self.sha256,
             "labels_read": self.labels_read,
+            "labels": self.labels.to_json(),
         }
 
     @property
@@ -190,7 +192,10 @@ def read_initial(run: Path) -> Initial:
     split, record = read_json_object(run / SPLIT), read_json_object(run / RECORD)
     with describing("a run", run):
         before = record.get("initial") or {"labels_read": 0}
-        labels = int(split["labels_read"]) + int(before["labels_read"])
+        labels = labels_read(record, split)
+        count = len(labels.trained | labels.chosen)
+        if not labels.complete:
+            count = int(split["labels_read"]) + int(before["labels_read"])
         seen = {str(key)[:KEY] for key in record["data"]["cases"].values()}
         # The key of a case is that of its image only where nothing else is learnt from it.
         images = dict(record["data"].get("images", {}))
@@ -200,7 +205,7 @@ def read_initial(run: Path) -> Initial:
     weights |= load_weights(found.place / "model.safetensors")  # the running mean, where one is kept
     sha256 = hash_value({"files": found.facts["sha256"], "step": step})
     return Initial(
-        run, step, sha256, config, plan, channels, scheme, labels, transductive, frozenset(seen), weights
+        run, step, sha256, config, plan, channels, scheme, count, transductive, frozenset(seen), labels, weights
     )
 
 

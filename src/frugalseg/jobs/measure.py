@@ -12,6 +12,7 @@ from frugalseg.data.manifest import read_manifest
 from frugalseg.jobs.first_plan import first_plan, order, without_what_is_not_there
 from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.run import Run
+from frugalseg.jobs.teacher_runs import require_taught_by_nobody
 
 
 def undertaken(
@@ -25,6 +26,7 @@ def undertaken(
 ) -> Run:
     """Return the run that `train` would begin, or its pre-training. It has no folder, and must not be trained."""
     config = load_config(recipe, [*overrides, f"training.seed={seed}"])
+    require_taught_by_nobody(config)
     manifest = read_manifest(data)
     split = make_split(manifest, labels, seed)
     preparation, reasons = chosen(manifest, split.readable, config.preprocess)

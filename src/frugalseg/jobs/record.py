@@ -67,7 +67,7 @@ def write_record(
     cases: Sequence[StoredCase],
     checkpoint_rule: str,
     initial: Mapping[str, Any] | None = None,
-    teachers: Sequence[Mapping[str, Any]] = (),
+    teachers: Mapping[str, Any] | None = None,
 ) -> None:
     """Write config.yaml, plan.json, split.json and, last, run.json.
 
@@ -101,8 +101,8 @@ def write_record(
     }
     if initial is not None:
         facts["initial"] = dict(initial)
-    if teachers:
-        facts["teachers"] = [dict(teacher) for teacher in teachers]
+    if teachers is not None:
+        facts["teachers"] = dict(teachers)
     if config.inference.registration:
         known = [case for case in cases if case.name in split.labelled and case.label is not None]
         facts[VOTERS] = {case.name: [case.image.name, case.label.name] for case in known if case.label is not None}

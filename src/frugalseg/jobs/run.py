@@ -25,7 +25,7 @@ from frugalseg.jobs.machine import default_workers, peak_memory_bytes
 from frugalseg.jobs.record import PRETRAIN, RECORD, settings_hash, update_record, write_record
 from frugalseg.jobs.recover import still_best, tidy
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
-from frugalseg.jobs.taught import TeacherRuns
+from frugalseg.jobs.teacher_runs import TeacherRuns
 from frugalseg.jobs.validate import RULE, Best, Validation
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives import ContrastivePredictiveCoding
@@ -200,7 +200,7 @@ class Run:
         initial = None
         if self.initial is not None:
             initial = self.initial.to_json(self.initial.run.resolve() == (self.folder / PRETRAIN).resolve())
-        teachers = self.teachers.to_json() if self.teachers is not None else []
+        teachers = None if self.teachers is None else self.teachers.to_json()
         write_record(self.folder, self.config, self.plan, self.split, self.manifest, cases, rule, initial, teachers)
 
     def fit(self) -> TrainResult:

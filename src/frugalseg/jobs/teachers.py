@@ -47,7 +47,7 @@ def registrations(config: Config, split: Split) -> str | None:
     if config.atlas is None:
         return None
     known = min(len(split.labelled), config.atlas.most)
-    others = len(split.unlabelled) if config.semisup is not None else 0
+    others = len(split.unlabelled) if config.semisup and config.semisup.first == "registration" else 0
     if config.augment.deform:
         others = max(others, SHAPES)
     pairs = known * min(others + known - 1, len(split.labelled) + len(split.unlabelled) - 1)

@@ -36,7 +36,8 @@ from frugalseg.jobs.record import (
 )
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
-from frugalseg.jobs.taught import open_teachers, require_same_teachers, require_teachers, taught
+from frugalseg.jobs.taught import taught
+from frugalseg.jobs.teacher_runs import open_teachers, require_same_teachers, require_teachers
 from frugalseg.jobs.teachers import registered_once, registrations, require_mixable
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
@@ -137,7 +138,11 @@ def train(
     # What is set of a pre-training has the names of its part there, and a run's own once it is one.
     named = [item.replace("pretrain.crops", "sampling.unlabelled").replace("pretrain.", "") for item in overrides]
     given = None if begun else settings_fixed(config, named if pretraining else overrides, recipe is not None)
-    initial = None
+    initial, asked = None, open_teachers(teachers) if teachers else None
+    if asked is not None:
+        preparation = preparation or asked.preparation
+        require_same_teachers(facts, asked)
+        asked.require_fit(config, manifest, split, preparation[0])
     require_same_start(facts, config, init, out)
     if find_intact(out / LAST) is None:
         if init is not None:
@@ -154,9 +159,10 @@ def train(
     if initial is not None:
         require_same_weights(facts, initial, out)
         preparation = initial.preparation
-    asked = open_teachers(teachers) if teachers else None
+        if asked is not None:
+            asked.require_fit(config, manifest, split, preparation[0])
     if dry_run:
-        return rehearse(config, plan, manifest, split, given, out, store, initial)
+        return rehearse(config, plan, manifest, split, given, out, store, initial, preparation)
     device = plan.device if plan else choose_device(training.device)[0]
     precision = plan.precision if plan else choose_precision(training.precision, device)[0]
     fabric = make_fabric(device, precision, training.devices, training.nodes)
@@ -171,9 +177,6 @@ def train(
             say(f"{config.method}: every volume is labelled; goes on without unlabelled crops")
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
-        if asked is not None:
-            asked.require_fit(manifest, split, prepare)
-            require_same_teachers(facts, asked)
         cases = order(prepared_once(processes, manifest, split, store, prepare), split)
         require_mixable(config, cases[: len(split.labelled)])
         config, cases, unlike = registered_once(processes, config, manifest, split, cases, store)
@@ -257,12 +260,11 @@ def rehearse(
     out: Path,
     store: Path | None,
     initial: Initial | None = None,
+    known: tuple[Preparation, dict[str, str]] | None = None,
 ) -> TrainResult:
     """Say the plan of a run, with its reasons, and what preparing and training need; nothing is written."""
     if plan is None:
-        preparation, reasons = (
-            chosen(manifest, split.readable, config.preprocess) if initial is None else initial.preparation
-        )
+        preparation, reasons = known or chosen(manifest, split.readable, config.preprocess)
         cases = order(cases_from_headers(manifest, preparation), split)
         workers_that_fit(manifest.training, store or default_store(), None)
         config, plan = first_plan(config, manifest, cases, split, initial)

@@ -154,8 +154,13 @@ def test_models_that_cannot_be_averaged_are_refused(place: Path, tmp_path: Path)
         channels=first.channels,
         preparation=first.preparation,
         plan=SimpleNamespace(crop=(8, 8, 8)),
+        config=first.config,
     )
     with pytest.raises(UserError, match="another crop"):
+        module._require_like(first, place, cast(Any, changed), tmp_path)
+    windows = first.config.inference.model_copy(update={"overlap": 0.25})
+    changed.plan, changed.config = first.plan, first.config.model_copy(update={"inference": windows})
+    with pytest.raises(UserError, match="another overlap of windows"):
         module._require_like(first, place, cast(Any, changed), tmp_path)
 
 

@@ -243,7 +243,7 @@ def test_labels_and_test_images_seen_before_are_told(place: Path) -> None:
     run(place, "onwards", init=place / "whole")
     assert "which read 2 labels of its own" in card(place / "onwards")
     run(place, "further", init=place / "onwards")
-    assert "which read 4 labels of its own" in card(place / "further")
+    assert "which read 2 labels of its own" in card(place / "further"), "the same two labels"
     run(place, "saw-tests", pretraining=True, transductive=True)
     with pytest.raises(UserError, match="has seen the image of the test case"):
         run(place, "none", init=place / "saw-tests")

@@ -106,8 +106,14 @@ def predict(
     return written
 
 
-def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path) -> bool:
+def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who: str = "predict") -> bool:
     """Say what the largest case needs; return whether there is memory for reading the next one meanwhile.
+
+    Args:
+        model: Who predicts.
+        inputs: The cases.
+        out: Where what is predicted is written.
+        who: Stands before what is said.
 
     Raises:
         UserError: It does not fit into the memory, or all of them not onto the disk.
@@ -132,9 +138,9 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path) -> 
     need = both if ahead else need
     if (lacking := shortage(need, here)) is not None:
         spare = ", or --no-register" if any(model.voters) else ""
-        raise UserError(f"the largest case needs {lacking}; take a machine with more memory{spare}", "predict")
+        raise UserError(f"the largest case needs {lacking}; take a machine with more memory{spare}", who)
     require_disk(need, free, out)
-    say(f"predict: {needs_line(need, here, free)} at most")
+    say(f"{who}: {needs_line(need, here, free)} at most")
     return ahead
 
 

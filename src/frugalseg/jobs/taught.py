@@ -24,6 +24,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.inference.inputs import PredictionInput
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble, slabs_of
+from frugalseg.jobs.predict import say_needs
 from frugalseg.jobs.registrations import NotAlikeError, Registrations, workers_that_fit
 from frugalseg.jobs.show import bar, say
 from frugalseg.jobs.teacher_runs import TeacherRun, TeacherRuns
@@ -93,9 +94,11 @@ class Taught:
         """Ask the teachers, who are in memory no longer than that."""
         files = {case.name: case for case in self.manifest.training}
         ensemble = open_ensemble(self.teachers.given, register=False)
+        names = [case.name for case, _, _ in wanted]
+        items = [PredictionInput(name, files[name].images, files[name].missing) for name in names]
+        say_needs(ensemble, items, self.root, "asking the teachers")
         with bar("asking the teachers", len(wanted)) as advance:
-            for case, votes, entry in wanted:
-                item = PredictionInput(case.name, files[case.name].images, files[case.name].missing)
+            for item, (case, votes, entry) in zip(items, wanted, strict=True):
                 entry.write({"guess": said(ensemble, item, case, votes)}, {})
                 advance()
         del ensemble

@@ -18,7 +18,7 @@ from scipy import ndimage
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.preprocess import PreprocessSettings
 from frugalseg.data.store import StoredCase, open_array
-from frugalseg.errors import ConfigError, UserError
+from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.jobs.atlas import with_deformations, with_guesses
 from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.train import train
@@ -202,3 +202,14 @@ def test_labels_beyond_the_budget_are_not_read(data: Path, tmp_path: Path) -> No
     train(copy, tmp_path / "again", "atlas-teacher", labels=2, overrides=bent, store=tmp_path / "other")
     one, two = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("run", "again"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_another_version_of_what_registers_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=store)
+    for module in ("registrations", "record"):
+        monkeypatch.setattr(f"frugalseg.jobs.{module}.registration_version", lambda: "99.1")
+    with pytest.raises(DataError, match=r"was begun with SimpleITK \d.*; 99\.1 is here"):
+        train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=store, resume=True)

@@ -22,6 +22,7 @@ from frugalseg.files import hash_file, hash_value, read_json_object, read_text, 
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed, seal
 from frugalseg.jobs.machine import describe
 from frugalseg.objectives import CpcSettings
+from frugalseg.semisup.registration import registration_version
 from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.plan import Plan, choose_precision
 from frugalseg.training.seal import BEST, LAST, previous
@@ -101,6 +102,8 @@ def write_record(
     }
     if initial is not None:
         facts["initial"] = dict(initial)
+    if config.atlas is not None:
+        facts["registration"] = registration_version()
     if teachers is not None:
         facts["teachers"] = dict(teachers)
     if config.inference.registration:
@@ -202,7 +205,14 @@ def same_data(facts: Mapping[str, Any], folder: Path, cases: Sequence[StoredCase
     """
     before: dict[str, str] = facts["data"]["cases"]
     now = {case.name: case.key for case in cases}
+    made_with = facts.get("registration")
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed and made_with not in (None, registration_version()):
+        raise DataError(
+            f"was begun with SimpleITK {made_with}, which registered its labelled cases; {registration_version()} "
+            "is here, and registers otherwise: install the one before, or start a new run in another folder",
+            folder,
+        )
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise DataError(

@@ -24,7 +24,7 @@ from frugalseg.jobs.show import bar
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import one_thread, register, registration_version
 
-FIELDS, GUESSES = 1, 3  # versions of what is computed: another one makes it anew
+FIELDS, GUESSES = 2, 4  # versions of what is computed: another one makes it anew
 
 
 class NotAlikeError(UserError):

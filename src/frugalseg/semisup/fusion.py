@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
 from frugalseg.data.warp import Floats, Spacing
+from frugalseg.semisup.shown import shown_by_both
 from frugalseg.settings import Settings
 
 LEAST_KNOWN = 0.5  # share of the votes in a voxel that must know something
@@ -72,8 +74,9 @@ def vote(
     least = np.full(target.shape[1:], np.inf, np.float32)
     total = np.zeros(target.shape[1:], np.float32)
     votes: Floats | None = None
-    for image, shares in _shifted(cases, steps_within(settings.search, spacing, target.shape[1:])):
-        apart = difference(target, image, settings.window)
+    steps = steps_within(settings.search, spacing, target.shape[1:])
+    for shown, image, shares in _shifted(target, cases, steps):
+        apart = difference(target[shown], image, settings.window)
         # Weights are over the smallest difference so far; when it falls, those that were given shrink with it.
         nearest = np.minimum(least, apart)
         shrink, weight = np.exp((nearest - least) / settings.decay), np.exp((nearest - apart) / settings.decay)
@@ -93,15 +96,19 @@ def vote(
 
 
 def _shifted(
-    cases: Iterable[tuple[Floats, Floats]], steps: list[tuple[int, int, int]]
-) -> Iterator[tuple[Floats, Floats]]:
-    """Yield every case as often as there are steps, moved by them; beyond its edge, its edge."""
+    target: Floats, cases: Iterable[tuple[Floats, Floats]], steps: list[tuple[int, int, int]]
+) -> Iterator[tuple[NDArray[np.intp], Floats, Floats]]:
+    """Yield every case as often as there are steps, moved by them; beyond its edge, its edge.
+
+    Before it, the channels that both it and the target have; its image has these alone.
+    """
     most = np.abs(np.array(steps)).max(axis=0)
     for image, shares in cases:
         sides = image.shape[1:]
+        shown = shown_by_both(target, image)
         border = [(int(m), int(m)) for m in most]
-        wide = np.pad(image, [(0, 0), *border], mode="edge")
+        wide = np.pad(image[shown], [(0, 0), *border], mode="edge")
         wide_shares = np.pad(shares, [(0, 0), (0, 0), *border], mode="edge")
         for step in steps:
             box = tuple(slice(int(m) + s, int(m) + s + side) for m, s, side in zip(most, step, sides, strict=True))
-            yield wide[:, *box], wide_shares[:, :, *box]
+            yield shown, wide[:, *box], wide_shares[:, :, *box]

@@ -2,7 +2,8 @@
 
 SimpleITK does the work: symmetric-forces demons (Vercauteren et al. 2009) on a coarse and on the full grid, the
 field smoothed after each iteration. Images must have like intensities (z-scores) and show like anatomy, roughly
-aligned. Several channels are registered by their mean. One thread, so that a pair has the same field everywhere.
+aligned. Several channels are registered by the mean of those that both images have. One thread, so that a pair has
+the same field everywhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from frugalseg.data.warp import Floats, Spacing
+from frugalseg.semisup.shown import shown_by_both
 from frugalseg.settings import Settings
 
 LEAST_SIDE = 4  # voxels; below it an axis counts as flat
@@ -52,10 +54,11 @@ def register(
     import SimpleITK as sitk
 
     sides = fixed.shape[1:]
-    still = _image(sitk, _thick(fixed.mean(axis=0)), spacing)
-    moved = _image(sitk, _thick(moving.mean(axis=0)), moving_spacing)
+    shown = shown_by_both(moving, fixed)
+    still = _image(sitk, _thick(fixed[shown].mean(axis=0)), spacing)
+    moved = _image(sitk, _thick(moving[shown].mean(axis=0)), moving_spacing)
     first = _first(sitk, still, moved, settings)
-    nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(moving.min()))
+    nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(moving[shown].mean(axis=0).min()))
     field = _demons(sitk, still, nearer, settings)
     whole = sitk.CompositeTransform([first, sitk.DisplacementFieldTransform(field)])
     told = sitk.TransformToDisplacementField(

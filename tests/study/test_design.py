@@ -95,7 +95,8 @@ def test_what_differs_is_listed_and_unequal_labelled_crops_are_refused() -> None
 def test_settings_for_all_and_for_one() -> None:
     design = make_design(["sscpcseg"], ["3"], (0,), 20)
     overrides = ["network.width=8", "sscpcseg:auxiliary.cpc.weight=0.1", "training.steps=7"]
-    assert design.settings_of("encdec", overrides) == ("network.width=8", "training.steps=7")
-    assert design.settings_of("sscpcseg", overrides)[1] == "auxiliary.cpc.weight=0.1"
+    as_wide = "training.usual_minutes=12"  # so that no method has a wider network than the others
+    assert design.settings_of("encdec", overrides) == (as_wide, "network.width=8", "training.steps=7")
+    assert design.settings_of("sscpcseg", overrides)[2] == "auxiliary.cpc.weight=0.1"
     with pytest.raises(UserError, match=r"--set: 'sscpcsg:a=1' is for 'sscpcsg', no .*Did you mean 'sscpcseg'"):
         design.settings_of("encdec", ["sscpcsg:a=1"])

@@ -159,3 +159,12 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto") == ("cuda", "a GPU")
     assert choose_device("cuda") == ("cuda", "set")
     assert choose_device("cpu") == ("cpu", "set")
+
+
+@pytest.mark.parametrize(("minutes", "width"), [(0.0, 8), (12.0, 8), (19.9, 8), (20.0, 16), (30.0, 16)])
+def test_a_long_training_has_a_wider_network_on_a_cpu(minutes: float, width: int) -> None:
+    case = StoredCase("a", Path("a"), None, None, (64, 64, 64), (1.0, 1.0, 1.0), (0.0,), "k")
+    plan = make_plan([case], ["liver"], NetworkSettings(), None, None, "cpu", "fp32", None, minutes)
+    assert plan.width == width
+    assert ("for 20 minutes or more" in plan.reasons["width"]) == (width == 16)
+    assert make_plan([case], ["a"], NetworkSettings(width=8), None, None, "cpu", "fp32", None, minutes).width == 8

@@ -81,6 +81,7 @@ def first_plan(
         config.training.device,
         config.training.precision,
         None if initial is None else initial.plan,
+        config.training.minutes or config.training.usual_minutes,
     )
     if initial is not None:
         initial.require_fit(config, plan, manifest)

@@ -11,8 +11,10 @@ from typing import Any
 from frugalseg.config import Config, load_config
 from frugalseg.config.load import recipe_names
 from frugalseg.errors import ConfigError, UserError, did_you_mean
+from frugalseg.training.settings import TrainingSettings
 
 ALL = "all"
+USUAL_MINUTES = TrainingSettings().usual_minutes
 MAX_CELLS = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,60}")
 
@@ -70,7 +72,8 @@ class Design:
         Raises:
             UserError: A setting is for a method that the study does not have.
         """
-        chosen = []
+        # All networks are equally wide, whatever the length that a recipe would have by itself.
+        chosen = [f"training.usual_minutes={USUAL_MINUTES:g}"]
         for override in overrides:
             name, colon, rest = override.partition("=")[0].partition(":")
             if not colon:

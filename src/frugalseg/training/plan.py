@@ -25,6 +25,7 @@ MOST_LEVELS = 16
 COARSE = 2.0  # nor while its spacing is more than twice the finest
 CPU_CROP_VOXELS, GPU_CROP_VOXELS = 48**3, 128**3  # a step of seconds, not of minutes
 CPU_WIDTH, GPU_WIDTH = 8, 32
+LONG, LONG_CPU_WIDTH = 20.0, 16  # minutes from which on twice the width is worth its time (docs/decisions/0019)
 _SIDES = re.compile(r"(^|[^a-z])(left|right|lh|rh|l|r)([^a-z]|$)")
 
 
@@ -125,8 +126,20 @@ def make_plan(
     device: Literal["auto", "cpu", "cuda"],
     precision: Literal["auto", "fp32", "bf16"],
     like: Plan | None = None,
+    minutes: float = 0.0,
 ) -> Plan:
     """Choose what the configuration leaves open; strides and kernels are those of `like`, if it is given.
+
+    Args:
+        cases: The run's.
+        structures: Their names may say that there is a left and a right.
+        network: What is set of the network.
+        crop: Its sides, if they are set.
+        mirror_axes: If they are set.
+        device: Where it is trained.
+        precision: In what.
+        like: Plan of the first weights.
+        minutes: How long the training is to take, about; a network is wider where it has time to learn.
 
     Raises:
         UserError: The crop cannot be divided by the strides, or there is no such device.
@@ -165,8 +178,11 @@ def make_plan(
         else f"median spacing {' x '.join(f'{side:.3g}' for side in spacing)} mm: an axis is halved while it keeps "
         f"{SMALLEST_MAP} voxels and its spacing is at most {COARSE:g} times the finest"
     )
-    width = network.width or (GPU_WIDTH if on == "cuda" else CPU_WIDTH)
+    usual = GPU_WIDTH if on == "cuda" else LONG_CPU_WIDTH if minutes >= LONG else CPU_WIDTH
+    width = network.width or usual
     reasons["width"] = "set" if network.width else f"{width} on a {'GPU' if on == 'cuda' else 'CPU'}"
+    if not network.width and on == "cpu" and minutes >= LONG:
+        reasons["width"] += f" for {LONG:g} minutes or more"
     axes, reasons["mirror_axes"] = choose_mirror_axes(mirror_axes, structures)
     return Plan(chosen, strides, kernels, width, axes, on, arithmetic, 0, reasons)
 

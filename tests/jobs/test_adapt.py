@@ -99,6 +99,6 @@ def test_weights_that_saw_an_image_as_a_taught_one_are_refused(tmp_path: Path) -
     (second / "dataset.json").write_text(json.dumps({**facts, "test": ["./imagesTs/other.nii.gz"], "numTest": 1}))
     store = tmp_path / "store"
     seed = seed_with(first, {"case0", "case1"})
-    train(first, tmp_path / "run", "frugal", labels=2, label_seed=seed, overrides=TINY, store=store)
+    train(first, tmp_path / "run", "atlas-teacher", labels=2, label_seed=seed, overrides=TINY, store=store)
     with pytest.raises(UserError, match="has seen the image of the test case 'other'"):
         train(second, tmp_path / "next", "encdec", init=tmp_path / "run", overrides=TINY, store=store)

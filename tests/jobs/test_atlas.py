@@ -57,6 +57,18 @@ def write_alike(folder: Path, count: int = 5) -> Path:
     return folder
 
 
+def write_alike_with_test(folder: Path, count: int) -> Path:
+    """Return such a data set with one test case more, case9."""
+    write_alike(folder, count)
+    image, label = case(9)
+    write_nifti(folder / "imagesTs" / "case9.nii.gz", image)
+    write_nifti(folder / "labelsTs" / "case9.nii.gz", label)
+    facts = json.loads((folder / "dataset.json").read_text())
+    test = {"test": ["./imagesTs/case9.nii.gz"], "numTest": 1}
+    (folder / "dataset.json").write_text(json.dumps({**facts, **test}))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_alike(tmp_path_factory.mktemp("alike") / "data")

@@ -26,7 +26,7 @@ from frugalseg.jobs.taught import Taught
 from frugalseg.jobs.teacher_runs import open_teachers
 from frugalseg.jobs.train import train
 from tests.data.datasets import write_nifti
-from tests.jobs.test_atlas import TINY, case, write_alike
+from tests.jobs.test_atlas import TINY, case, write_alike, write_alike_with_test
 
 VOTE = [*TINY, "atlas={}", "inference.registration=0.4"]
 
@@ -35,12 +35,7 @@ VOTE = [*TINY, "atlas={}", "inference.registration=0.4"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with a test case, a run with voters and one of another seed without."""
     folder = tmp_path_factory.mktemp("taught")
-    data = write_alike(folder / "data", 5)
-    image, label = case(9)
-    write_nifti(data / "imagesTs" / "case9.nii.gz", image)
-    write_nifti(data / "labelsTs" / "case9.nii.gz", label)
-    facts = json.loads((data / "dataset.json").read_text())
-    (data / "dataset.json").write_text(json.dumps({**facts, "test": ["./imagesTs/case9.nii.gz"], "numTest": 1}))
+    data = write_alike_with_test(folder / "data", 5)
     train(data, folder / "one", "encdec", labels=2, overrides=VOTE, store=folder / "store")
     train(data, folder / "two", "encdec", labels=2, seed=1, label_seed=0, overrides=TINY, store=folder / "store")
     return folder

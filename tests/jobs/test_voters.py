@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -24,7 +23,7 @@ from frugalseg.jobs.train import train
 from frugalseg.jobs.voters import with_votes
 from frugalseg.semisup.registration import register
 from tests.data.datasets import write_nifti
-from tests.jobs.test_atlas import TINY, case, write_alike
+from tests.jobs.test_atlas import TINY, case, write_alike_with_test
 
 VOTE = [*TINY, "atlas={}", "inference.registration=0.4"]
 
@@ -46,12 +45,7 @@ def test_the_mixture_by_hand_in_slabs() -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with a test case, and a run of three steps whose labelled cases vote."""
     folder = tmp_path_factory.mktemp("voters")
-    data = write_alike(folder / "data", 4)
-    image, label = case(9)
-    write_nifti(data / "imagesTs" / "case9.nii.gz", image)
-    write_nifti(data / "labelsTs" / "case9.nii.gz", label)
-    facts = json.loads((data / "dataset.json").read_text())
-    (data / "dataset.json").write_text(json.dumps({**facts, "test": ["./imagesTs/case9.nii.gz"], "numTest": 1}))
+    data = write_alike_with_test(folder / "data", 4)
     train(data, folder / "run", "encdec", labels=2, overrides=VOTE, store=folder / "store")
     return folder
 

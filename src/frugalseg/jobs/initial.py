@@ -91,12 +91,7 @@ class Initial:
                 f"{len(manifest.channels)} ({', '.join(manifest.channels)})",
                 self.run,
             )
-        if self.transductive and not manifest.transductive:
-            raise UserError(
-                "has seen the test cases' images (--transductive), so this run will have, too: add --transductive, "
-                "which reports then tell, or pre-train without them",
-                self.run,
-            )
+        self.require_not_transductive(manifest)
         if config.preprocess != self.config.preprocess:
             raise UserError(
                 "was trained with other preprocess settings; leave them as they are there, so that the encoder "
@@ -118,6 +113,19 @@ class Initial:
                     "settings out, or pre-train with the same ones",
                     self.run,
                 )
+
+    def require_not_transductive(self, manifest: Manifest) -> None:
+        """Refuse weights that were trained with the test cases' images, unless this run is, too.
+
+        Raises:
+            UserError: They were.
+        """
+        if self.transductive and not manifest.transductive:
+            raise UserError(
+                "has seen the test cases' images (--transductive), so this run will have, too: add --transductive, "
+                "which reports then tell, or train it without them",
+                self.run,
+            )
 
     def require_unseen(self, manifest: Manifest) -> None:
         """Refuse weights that have seen the images of this data set's test cases, whatever these are called.

@@ -24,7 +24,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.inference.inputs import PredictionInput
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble, slabs_of
-from frugalseg.jobs.predict import say_needs
+from frugalseg.jobs.predict_needs import say_needs
 from frugalseg.jobs.registrations import NotAlikeError, Registrations, workers_that_fit
 from frugalseg.jobs.show import bar, say
 from frugalseg.jobs.teacher_runs import TeacherRun, TeacherRuns

@@ -13,7 +13,7 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.prepare import key_of_image
 from frugalseg.data.preprocess import Preparation
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import hash_file, read_json_object
+from frugalseg.files import hash_file, hash_value, read_json_object
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
 from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
 from frugalseg.jobs.initial import Initial, read_initial
@@ -67,7 +67,7 @@ class TeacherRuns:
         """What was done to the images that the first of them knows, and why."""
         return self.runs[0].known.preparation[0], {"preparation": f"as for the teacher, {self.runs[0].known.run}"}
 
-    def require_fit(self, config: Config, manifest: Manifest, split: Split, preparation: Preparation) -> None:
+    def require_fit(self, config: Config, manifest: Manifest, split: Split) -> None:
         """Refuse teachers that know more than the run may, or that segment something else.
 
         Raises:
@@ -75,8 +75,9 @@ class TeacherRuns:
         """
         if config.semisup is None:
             raise UserError("every volume is labelled: there is none to be taught; leave it out", "--teacher")
+        keys: dict[str, dict[str, str]] = {}  # of images, by what is done to them: their files are read once
         for run in self.runs:
-            known = run.known
+            known, how = run.known, run.known.preparation[0]
             if known.scheme != manifest.scheme or known.channels != manifest.channels:
                 what = "labels" if known.scheme != manifest.scheme else "channels"
                 raise UserError(
@@ -88,6 +89,20 @@ class TeacherRuns:
                 raise UserError(
                     "was trained with other preprocess settings; leave them as they are there", known.run
                 )
+            known.require_not_transductive(manifest)
+            known.require_unseen(manifest)
+            done = hash_value(how.key())
+            if done not in keys:
+                keys[done] = {case.name: key_of_image(case, how)[:KEY] for case in manifest.training}
+            require_known(known, keys[done], split)
+
+    def require_prepared_alike(self, preparation: Preparation) -> None:
+        """Refuse teachers that know images of another spacing, or cut otherwise: these are other voxels.
+
+        Raises:
+            UserError: Says which run, and what differs.
+        """
+        for known in (run.known for run in self.runs):
             for words, before, now in (
                 ("voxel spacing", known.preparation[0].spacing, preparation.spacing),
                 ("cropping of zeros", known.preparation[0].crop_nonzero, preparation.crop_nonzero),
@@ -98,18 +113,15 @@ class TeacherRuns:
                         "of one kind, or train them on this data set",
                         known.run,
                     )
-            if known.transductive and not manifest.transductive:
-                raise UserError(
-                    "has seen the test cases' images (--transductive), so this run will have, too: add "
-                    "--transductive, which reports then tell, or choose another teacher",
-                    known.run,
-                )
-            known.require_unseen(manifest)
-            require_known(known, manifest, split)
 
 
-def require_known(known: Initial, manifest: Manifest, split: Split) -> None:
+def require_known(known: Initial, keys: Mapping[str, str], split: Split) -> None:
     """Refuse a teacher that has learnt from a label of this data set that the run may not learn from.
+
+    Args:
+        known: What it is.
+        keys: Of the training images, by case, as they were prepared for it.
+        split: Whose labels the run may read.
 
     Raises:
         UserError: Names the case.
@@ -119,14 +131,12 @@ def require_known(known: Initial, manifest: Manifest, split: Split) -> None:
             "began with weights that had read labels, and an older version did not record which; train it anew",
             known.run,
         )
-    preparation = known.preparation[0]
-    for case in manifest.training:
-        key = key_of_image(case, preparation)[:KEY]
-        learnt = key in known.labels.trained and case.name not in split.labelled
-        chosen = key in known.labels.chosen and case.name not in split.readable
+    for name, key in keys.items():
+        learnt = key in known.labels.trained and name not in split.labelled
+        chosen = key in known.labels.chosen and name not in split.readable
         if learnt or chosen:
             raise UserError(
-                f"has read the label of {case.name!r}, which is not among the labels that this run trains on; give "
+                f"has read the label of {name!r}, which is not among the labels that this run trains on; give "
                 "both the same --labels, --label-seed and --validation",
                 known.run,
             )

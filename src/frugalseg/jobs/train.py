@@ -14,7 +14,7 @@ from frugalseg.config import Config, load_config
 from frugalseg.data.budget import Split, hold_out, without_labels
 from frugalseg.data.manifest import DataSource, Manifest
 from frugalseg.data.preprocess import Preparation
-from frugalseg.data.store import StoredCase, default_store
+from frugalseg.data.store import default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.budget import budget_of, manifest_of
@@ -142,7 +142,7 @@ def train(
     if asked is not None:
         preparation = preparation or asked.preparation
         require_same_teachers(facts, asked)
-        asked.require_fit(config, manifest, split, preparation[0])
+        asked.require_fit(config, manifest, split)
     require_same_start(facts, config, init, out)
     if find_intact(out / LAST) is None:
         if init is not None:
@@ -159,8 +159,8 @@ def train(
     if initial is not None:
         require_same_weights(facts, initial, out)
         preparation = initial.preparation
-        if asked is not None:
-            asked.require_fit(config, manifest, split, preparation[0])
+    if asked is not None and preparation is not None:
+        asked.require_prepared_alike(preparation[0])
     if dry_run:
         return rehearse(config, plan, manifest, split, given, out, store, initial, preparation)
     device = plan.device if plan else choose_device(training.device)[0]
@@ -177,7 +177,8 @@ def train(
             say(f"{config.method}: every volume is labelled; goes on without unlabelled crops")
         processes.require_same(hash_value([begun, settings_hash(config), split.to_json()]), "the run")
         prepare, reasons = preparation_of(processes, manifest, split, config, plan, preparation)
-        cases = order(prepared_once(processes, manifest, split, store, prepare), split)
+        with processes.first_alone():
+            cases = order(prepared(manifest, split.readable, store, prepare), split)
         require_mixable(config, cases[: len(split.labelled)])
         config, cases, unlike = registered_once(processes, config, manifest, split, cases, store)
         with processes.first_alone():
@@ -296,11 +297,3 @@ def lock(held: ExitStack, out: Path, begun: bool) -> None:
 def holds_something(folder: Path) -> bool:
     """Whether a folder holds more than a lock that nobody holds any more."""
     return any(path.name != LOCK for path in folder.iterdir())
-
-
-def prepared_once(
-    processes: Processes, manifest: Manifest, split: Split, store: Path | None, preparation: Preparation
-) -> list[StoredCase]:
-    """Prepare the cases in the first process while the others wait, which then find them in the store."""
-    with processes.first_alone():
-        return prepared(manifest, split.readable, store, preparation)

@@ -1,0 +1,57 @@
+"""What predicting needs of memory and disk, said before it begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from frugalseg.errors import UserError
+from frugalseg.inference.inputs import PredictionInput
+from frugalseg.jobs.ensemble import Ensemble
+from frugalseg.jobs.needs import predicting, prepare_bytes
+from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
+from frugalseg.jobs.prepare import volumes_of
+from frugalseg.jobs.resources import free_disk, look
+from frugalseg.jobs.show import say
+
+WINDOW_FLOATS = 6  # for a voxel of a window and a channel of the first level, while nothing is kept for gradients
+
+
+def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who: str = "predict") -> bool:
+    """Say what the largest case needs; return whether there is memory for reading the next one meanwhile.
+
+    Args:
+        model: Who predicts.
+        inputs: The cases.
+        out: Where what is predicted is written.
+        who: Stands before what is said.
+
+    Raises:
+        UserError: It does not fit into the memory, or all of them not onto the disk.
+    """
+    volumes = volumes_of([item.files for item in inputs])
+    if not volumes:
+        return False
+    here, free = look(model.plan.device), free_disk(out)
+    at_a_time = model.config.inference.windows(model.plan.crop)
+    window = at_a_time * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
+    weights = sum(tensor.nbytes for member in model.members for tensor in member.network.parameters())
+    largest = max(volumes, key=lambda volume: volume.voxels)
+    need = predicting(largest, model.scheme.outputs, window, weights, largest.slab(model.plan.crop))
+    # Each further member has its own slab of probabilities, and its own image where it was prepared in another way.
+    each = 4 * len(model.channels) + 8 * model.scheme.outputs * largest.slab(model.plan.crop)
+    need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
+    if any(model.voters):
+        need = replace(need, ram=need.ram + sum(one.bytes_needed(largest.voxels) for one in {*model.voters} if one))
+    need = replace(need, disk=sum(volume.voxels for volume in volumes))
+    both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
+    ahead = len(volumes) > 1 and shortage(both, here) is None
+    need = both if ahead else need
+    if (lacking := shortage(need, here)) is not None:
+        spare = ", or --no-register" if any(model.voters) else ""
+        raise UserError(f"the largest case needs {lacking}; take a machine with more memory{spare}", who)
+    require_disk(need, free, out)
+    say(f"{who}: {needs_line(need, here, free)} at most")
+    return ahead

@@ -175,9 +175,9 @@ class Run:
         plan = self.plan.because("steps", f"{minutes:g} minutes at {seconds:.3g} s a step (timed)", steps=steps)
         return Plan.from_json(self.processes.tell(plan.to_json()))
 
-    def seconds_a_step(self, network: MultiTaskNetwork) -> float:
-        """Return what a step takes, from a few that change the network: it must not be trained afterwards."""
-        return warm_up(self.loop(network), self.batches(network, 0, 8, workers=0))
+    def seconds_a_step(self, network: MultiTaskNetwork, steps: int = 4) -> float:
+        """Return what a step takes, from `steps` that change the network: it must not be trained afterwards."""
+        return warm_up(self.loop(network), self.batches(network, 0, steps + 4, workers=0), steps)
 
     def batches(self, network: MultiTaskNetwork, first: int, stop: int, workers: int) -> Any:
         """Return the batches of steps `first` to `stop` - 1."""

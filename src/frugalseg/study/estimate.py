@@ -14,6 +14,7 @@ from frugalseg.study.design import Design
 
 _CHECKPOINTS = 2  # the last and the one before
 _ADAM = 3  # weights and two moments
+_STEPS_TIMED = 24  # for hours of training; four would be off by half where another job happens to wake
 _PREDICTION_BYTES = 30_000  # a compressed label map, a little more on large images
 
 
@@ -101,5 +102,5 @@ def measure_step(
     spent = 0.0
     if before is not None:
         first = undertaken(data, recipe, labels, seed, overrides, store, pretraining=True)
-        spent = before.steps * first.seconds_a_step(first.network())
-    return StepCost(run.seconds_a_step(network), size, spent)
+        spent = before.steps * first.seconds_a_step(first.network(), _STEPS_TIMED)
+    return StepCost(run.seconds_a_step(network, _STEPS_TIMED), size, spent)

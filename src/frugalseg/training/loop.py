@@ -296,7 +296,7 @@ def fetched(scalars: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def warm_up(loop: Loop, batches: Iterable[Batch], steps: int = 4) -> float:
-    """Return the seconds that a step takes (median of `steps`, after one that is not counted; fewer if batches end).
+    """Return the seconds that a step takes (median of `steps` after one that does not count; fewer if batches end).
 
     The network and the optimiser are changed by this; make new ones afterwards.
     """

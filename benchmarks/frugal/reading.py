@@ -1,0 +1,185 @@
+"""How good is `frugal` with how many labels? Tables and figures from finished studies, nothing by hand.
+
+Studies may differ in budgets and label sets (few labels are read with more). A method at a number of labels is
+read from the first study that has it. The declared comparisons are corrected together (Holm); all others are
+exploratory. Scores are means over test cases of each case's mean over structures.
+
+Command: python -m benchmarks.frugal.reading OUT STUDY [STUDY...]
+Reads STUDY/cells.csv and STUDY/cells/*/cell.json; writes OUT/reading.md and OUT/labels.png.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frugalseg.evaluation.intervals import set_means
+from frugalseg.formats import read_sealed
+from frugalseg.study.cell import CELL, CELL_FORMAT
+from frugalseg.study.compare import Paired, holm, paired
+from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_of
+
+OURS = "frugal"
+DECLARED = ("registration", "encdec-strong")
+"""What `frugal` is compared with at every budget, declared before the test cases were read."""
+COLOURS = {"frugal": "#D55E00", "encdec-strong": "#0072B2", "registration": "#009E73", "encdec": "#56B4E9",
+           "mean-teacher": "#CC79A7", "nnunet": "#000000"}  # fmt: skip
+OTHER = "#999999"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of the studies, and what each run took: (method, labels, seed) to the facts of its cell.json."""
+
+    rows: list[Row]
+    taken: dict[tuple[str, int, int], dict[str, Any]]
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Numbers of labels, increasing."""
+        return tuple(sorted({int(row["labels"]) for row in self.rows}))
+
+    def methods(self, labels: int) -> tuple[str, ...]:
+        """The methods of a budget, best first."""
+        names = dict.fromkeys(row["method"] for row in self.rows if row["labels"] == str(labels))
+        return tuple(sorted(names, key=lambda name: -self.means(name, labels, "dice").mean()))
+
+    def means(self, method: str, labels: int, measure: str, structure: str | None = None) -> Any:
+        """Return a mean over cases for every label set."""
+        seeds = seeds_of(self.rows, method, labels)
+        return set_means(scores(self.rows, method, labels, seeds, measure, structure))
+
+    def compare(self, first: str, second: str, labels: int, measure: str) -> Paired | None:
+        """Compare over the label sets that both have; None without two of them."""
+        ours, theirs = (set(seeds_of(self.rows, method, labels)) for method in (first, second))
+        seeds = sorted(ours & theirs)
+        if len(seeds) < 2:
+            return None
+        one, other = (scores(self.rows, method, labels, seeds, measure) for method in (first, second))
+        return paired(one, other)
+
+    def minutes(self, method: str, labels: int, key: str) -> str:
+        """Return the mean minutes of a method's runs, by a key of cell.json."""
+        found = [float(facts[key]) / 60 for (name, count, _), facts in self.taken.items()
+                 if (name, count) == (method, labels)]  # fmt: skip
+        return f"{np.mean(found):.1f}" if found else "-"
+
+
+def read(studies: Sequence[Path]) -> Results:
+    """Read finished studies."""
+    rows: list[Row] = []
+    taken: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for study in studies:
+        known = {(row["method"], row["labels"]) for row in rows}
+        own = [row for row in read_cells(study / "cells.csv") if (row["method"], row["labels"]) not in known]
+        rows += own
+        for method, labels, seed in dict.fromkeys((row["method"], row["labels"], row["seed"]) for row in own):
+            path = study / "cells" / f"{method}-{labels}-{seed}" / CELL
+            if path.exists():
+                taken[method, int(labels), int(seed)] = read_sealed(path, CELL_FORMAT)
+    return Results(rows, taken)
+
+
+def scores_table(results: Results, labels: int) -> str:
+    """Return the scores of every method at a budget, best first."""
+    structures = structures_of(results.rows)
+    names = ["method", "label sets", "Dice", "sd over sets", "worst set", *structures, "HD95, mm", "surface Dice",
+             "minutes of training", "minutes in all"]  # fmt: skip
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for method in results.methods(labels):
+        dice = results.means(method, labels, "dice")
+        values = [
+            method,
+            str(len(dice)),
+            f"{dice.mean():.4f}",
+            f"{np.std(dice, ddof=1):.4f}" if len(dice) > 1 else "-",
+            f"{dice.min():.4f}",
+            *(f"{results.means(method, labels, 'dice', name).mean():.4f}" for name in structures),
+            f"{results.means(method, labels, 'hd95_mm').mean():.2f}",
+            f"{results.means(method, labels, 'surface_dice').mean():.4f}",
+            results.minutes(method, labels, "training_seconds"),
+            results.minutes(method, labels, "seconds"),
+        ]
+        lines.append("| " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def comparisons_table(results: Results) -> str:
+    """Return `frugal` against every other method at every budget."""
+    pairs = [(other, labels) for labels in results.budgets for other in results.methods(labels) if other != OURS]
+    found = {pair: results.compare(OURS, pair[0], pair[1], "dice") for pair in pairs}
+    declared = [pair for pair in pairs if pair[0] in DECLARED and found[pair] is not None]
+    p_values = [one.p if (one := found[pair]) is not None and one.p is not None else 1.0 for pair in declared]
+    adjusted = dict(zip(declared, holm(p_values), strict=True))
+    names = ["labels", f"{OURS} less", "", "label sets", "Dice (95 %)", "wins", "p", "p, Holm", "HD95, mm (95 %)"]
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for pair in pairs:
+        one, far = found[pair], results.compare(OURS, pair[0], pair[1], "hd95_mm")
+        if one is None or far is None:
+            continue
+        values = [
+            str(pair[1]),
+            pair[0],
+            "declared" if pair in adjusted else "exploratory",
+            str(one.sets),
+            interval(one, 4),
+            f"{one.wins}/{one.sets}",
+            "-" if one.p is None else f"{one.p:.4f}",
+            f"{adjusted[pair]:.4f}" if pair in adjusted else "-",
+            interval(far, 2),
+        ]
+        lines.append("| " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
+def interval(found: Paired, digits: int) -> str:
+    """Return a mean difference and its 95 % interval."""
+    low, high = found.interval.low, found.interval.high
+    return f"{found.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def draw(results: Results) -> Any:
+    """Return a figure of Dice and HD95 against the number of labels: a dot a label set, lines through the means."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.2), dpi=110, layout="constrained")
+    panels: Any = figure.subplots(1, 2)
+    names = dict.fromkeys(method for labels in results.budgets for method in results.methods(labels))
+    ticks = [str(labels) for labels in results.budgets]
+    for panel, (measure, title) in zip(panels, {"dice": "Dice", "hd95_mm": "HD95, mm"}.items(), strict=True):
+        for place, method in enumerate(names):
+            there = [labels for labels in results.budgets if method in results.methods(labels)]
+            values = [results.means(method, labels, measure) for labels in there]
+            colour = COLOURS.get(method, OTHER)
+            shift = 1 + 0.03 * (place - len(names) / 2)  # dots beside each other, not on each other
+            for labels, dots in zip(there, values, strict=True):
+                panel.plot([labels * shift] * len(dots), dots, "o", color=colour, markersize=3, alpha=0.45)
+            means = [dots.mean() for dots in values]
+            label = method if measure == "dice" else None
+            panel.plot(np.array(there) * shift, means, "D-", color=colour, markersize=5, linewidth=1.4, label=label)
+        panel.set_xscale("log")
+        panel.set_xticks(results.budgets, ticks)
+        panel.minorticks_off()
+        panel.set(xlabel="labelled cases", ylabel=f"{title}, mean of the structures")
+        panel.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=min(6, len(names)), frameon=False, fontsize=9)
+    return figure
+
+
+def main(out: Path, studies: Sequence[Path]) -> None:
+    """Write the tables and the figure."""
+    out.mkdir(parents=True, exist_ok=True)
+    results = read(studies)
+    parts = [f"## {labels} labels\n\n{scores_table(results, labels)}\n" for labels in results.budgets]
+    parts.append(f"## {OURS} against the others\n\n{comparisons_table(results)}\n")
+    (out / "reading.md").write_text("\n".join(parts))
+    draw(results).savefig(out / "labels.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])

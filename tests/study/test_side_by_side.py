@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from frugalseg.study.cell import Outcome, Task
-from frugalseg.study.side_by_side import RETRIES, side_by_side
+from frugalseg.study.side_by_side import RETRIES, _received, side_by_side
 from tests.study.micro import micro_data, micro_study
 
 DRIVER = """
@@ -114,6 +115,13 @@ def dies_of_the_first(pipe: Connection) -> None:
 def dies_before_it_reads(pipe: Connection) -> None:
     time.sleep(0.5)  # the task is in the pipe by then
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_answer_that_nobody_read_is_no_error() -> None:
+    ours, theirs = Pipe()
+    theirs.send("an answer")
+    ours.close()
+    assert list(_received(theirs)) == []  # the system says that the connection was reset, not that it ended
 
 
 def test_a_process_that_dies_before_it_has_read_its_task(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -156,17 +156,24 @@ def _serve(pipe: Connection) -> None:
     """Run what comes through the pipe until it closes. A terminal's Ctrl-C is for the process that began us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        answer: Outcome | BaseException
+    answer: Outcome | BaseException
+    for task in _received(pipe):
         try:
             answer = run_cell(task)
         except (UserError, Interrupted) as error:
             answer = error
-        pipe.send(answer)
+        with suppress(OSError):  # nobody waits for it any more, which the next look tells
+            pipe.send(answer)
+
+
+def _received(pipe: Connection) -> Iterator[Task]:
+    """Yield what comes through the pipe until the other end is closed, even if an answer was left unread there."""
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        yield task
 
 
 def _leave_with(parent: int) -> None:

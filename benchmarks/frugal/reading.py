@@ -64,7 +64,7 @@ class Results:
         return paired(one, other)
 
     def minutes(self, method: str, labels: int, key: str) -> str:
-        """Return the median minutes of a method's runs, by a key of cell.json: one that was stopped counts its end."""
+        """Return the median minutes of a method's runs, by a key of cell.json (a stopped one counts its end)."""
         found = [float(facts[key]) / 60 for (name, count, _), facts in self.taken.items()
                  if (name, count) == (method, labels)]  # fmt: skip
         return f"{np.median(found):.1f}" if found else "-"

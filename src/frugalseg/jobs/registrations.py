@@ -28,7 +28,12 @@ FIELDS, GUESSES = 2, 4  # versions of what is computed: another one makes it ane
 
 
 class NotAlikeError(UserError):
-    """Images cannot be laid onto each other, or what comes of it is useless."""
+    """Images cannot be laid onto each other, or what comes of it is useless; told as "reason; what to do"."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without what to do about it: for who goes on without registration."""
+        return self.what.rpartition("; ")[0]
 
 
 class Registrations:

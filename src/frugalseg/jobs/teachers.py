@@ -79,5 +79,5 @@ def registered_once(
         except NotAlikeError as error:
             if not config.adapt:
                 raise
-            say(f"goes on without registration: {error}")
-            return config.without_atlas(), cases, f"left out: {error} [{atlas_mark(config)}]"
+            say(f"goes on without registration: {error.reason}")
+            return config.without_atlas(), cases, f"left out: {error.reason} [{atlas_mark(config)}]"

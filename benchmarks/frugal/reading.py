@@ -113,8 +113,9 @@ def comparisons_table(results: Results) -> str:
     """Return `frugal` against every other method at every budget."""
     pairs = [(other, labels) for labels in results.budgets for other in results.methods(labels) if other != OURS]
     found = {pair: results.compare(OURS, pair[0], pair[1], "dice") for pair in pairs}
-    declared = [pair for pair in pairs if pair[0] in DECLARED and found[pair] is not None]
-    p_values = [one.p if (one := found[pair]) is not None and one.p is not None else 1.0 for pair in declared]
+    declared = [(other, labels) for labels in results.budgets for other in DECLARED]
+    compared = [found.get(pair) for pair in declared]  # one that has no runs yet counts, with p = 1
+    p_values = [one.p if one is not None and one.p is not None else 1.0 for one in compared]
     adjusted = dict(zip(declared, holm(p_values), strict=True))
     names = ["labels", f"{OURS} less", "", "label sets", "Dice (95 %)", "wins", "p", "p, Holm", "HD95, mm (95 %)"]
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]

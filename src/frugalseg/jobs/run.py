@@ -177,7 +177,7 @@ class Run:
 
     def seconds_a_step(self, network: MultiTaskNetwork, steps: int = 4) -> float:
         """Return what a step takes, from `steps` that change the network: it must not be trained afterwards."""
-        return warm_up(self.loop(network), self.batches(network, 0, steps + 4, workers=0), steps)
+        return warm_up(self.loop(network), self.batches(network, 0, steps + 1, workers=0), steps)
 
     def batches(self, network: MultiTaskNetwork, first: int, stop: int, workers: int) -> Any:
         """Return the batches of steps `first` to `stop` - 1."""

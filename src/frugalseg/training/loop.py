@@ -295,7 +295,7 @@ def fetched(scalars: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: found[name] for name in scalars}
 
 
-def warm_up(loop: Loop, batches: Iterable[Batch], steps: int = 4) -> float:
+def warm_up(loop: Loop, batches: Iterable[Batch], steps: int) -> float:
     """Return the seconds that a step takes (median of `steps` after one that does not count; fewer if batches end).
 
     The network and the optimiser are changed by this; make new ones afterwards.

@@ -8,7 +8,6 @@ without checkpoint or predictions, a later study takes the cell for finished.
 from __future__ import annotations
 
 import shutil
-import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, write_json
 from frugalseg.formats import read_sealed, seal
 from frugalseg.jobs.show import logged
+from frugalseg.study.spent import Clock
 
 CELL_FORMAT = 1
 CELL, CASES, LOG = "cell.json", "cases.csv", "log.txt"
@@ -42,7 +42,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: `error` is None, or one line that says why it failed; `new` whether it was run now."""
+    """How a cell ended: `error` is None, or one line that says why it failed; `new` whether it was run now.
+
+    `seconds` are those of all its sittings.
+    """
 
     folder: Path
     error: str | None
@@ -83,17 +86,20 @@ def run_cell(task: Task) -> Outcome:
     done = finished(task)
     if done is not None:
         return done
-    begun = time.monotonic()
+    clock = Clock(task.folder)
     try:
         with logged(task.folder / LOG):
-            facts = _run(task)
+            facts = _run(task, clock)
         error = None
     except UserError as wrong:
         facts, error = {}, str(wrong)
     except Exception as failure:
         line = traceback.extract_tb(failure.__traceback__)[-1]
         facts, error = {}, f"{type(failure).__name__}: {failure} ({Path(line.filename).name}:{line.lineno})"
-    seconds = round(time.monotonic() - begun, 1)
+    except BaseException:  # stopped: neither finished nor failed
+        clock.keep()
+        raise
+    seconds = round(clock.seconds, 1)
     record: dict[str, Any] = {
         "format_version": CELL_FORMAT,
         "frugalseg": __version__,
@@ -106,13 +112,17 @@ def run_cell(task: Task) -> Outcome:
         **facts,
     }
     write_json(task.folder / CELL, seal(record))
-    if error is None and not task.keep:
+    if error is not None:
+        clock.keep()  # tried again, it goes on from what was saved
+        return Outcome(task.folder, error, seconds, None, True)
+    clock.drop()
+    if not task.keep:
         for name in ("run", "predictions"):
             shutil.rmtree(task.folder / name, ignore_errors=True)
-    return Outcome(task.folder, error, seconds, record["dice"], True)
+    return Outcome(task.folder, None, seconds, record["dice"], True)
 
 
-def _run(task: Task) -> dict[str, Any]:
+def _run(task: Task, clock: Clock) -> dict[str, Any]:
     from frugalseg.jobs.evaluate import evaluate
     from frugalseg.jobs.predict import RECORD, predict
     from frugalseg.jobs.record import PRETRAIN
@@ -120,7 +130,7 @@ def _run(task: Task) -> dict[str, Any]:
 
     config = load_config(task.recipe, [*task.overrides, f"training.seed={task.seed}"])
     if not config.trained:
-        return _registered(task)
+        return _registered(task, clock)
     run, predictions, scores = (task.folder / name for name in ("run", "predictions", "scores"))
     named: dict[str, Any] = {"recipe": task.recipe} if isinstance(task.recipe, Path) else {"method": task.recipe}
     result = train(
@@ -135,6 +145,7 @@ def _run(task: Task) -> dict[str, Any]:
     )
     if result.signal is not None:  # told to stop: the cell is not finished, and has not failed
         raise Interrupted(result.signal)
+    clock.keep()  # a signal during the rest ends the process at once
     if not (predictions / RECORD).exists():  # written last: without it, what lies there is half of it
         shutil.rmtree(predictions, ignore_errors=True)
         predict(run, [task.data], predictions, store=task.store)
@@ -156,18 +167,18 @@ def _run(task: Task) -> dict[str, Any]:
     }
 
 
-def _registered(task: Task) -> dict[str, Any]:
+def _registered(task: Task, clock: Clock) -> dict[str, Any]:
     from frugalseg.jobs.evaluate import evaluate
     from frugalseg.jobs.machine import describe, peak_memory_bytes
     from frugalseg.jobs.predict import RECORD
     from frugalseg.jobs.register import register
 
     predictions, scores = (task.folder / name for name in ("predictions", "scores"))
-    begun = time.monotonic()
     if not (predictions / RECORD).exists():
         shutil.rmtree(predictions, ignore_errors=True)
         register(task.data, predictions, task.labels, task.seed, None, task.recipe, task.overrides, task.store)
-    seconds = time.monotonic() - begun
+    seconds = clock.seconds
+    clock.keep()
     shutil.rmtree(scores, ignore_errors=True)
     found = evaluate(predictions, task.data, scores)
     shutil.copyfile(scores / CASES, task.folder / CASES)

@@ -15,7 +15,7 @@ from frugalseg.data.store import Entry
 from frugalseg.errors import DataError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import NewerFormat, read_sealed, require_version, seal
-from frugalseg.jobs.predict import read_record as read_predictions
+from frugalseg.jobs.predicted import read_record as read_predictions
 from frugalseg.jobs.record import read_plan, read_record
 from frugalseg.training.seal import verify
 

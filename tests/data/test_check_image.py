@@ -25,8 +25,20 @@ def test_legal_images_raise_nothing() -> None:
     brain = np.where(np.indices(SHAPE).sum(axis=0) < 20, noise(), 0)
     byte = np.rint(noise()).astype(np.float32)
     hounsfield = np.where(np.indices(SHAPE)[0] > 4, noise(), -1024)
-    for image in (noise(), brain, byte, hounsfield.astype(np.float32), -noise()):
+    for image in (noise(), brain, byte, -noise()):
         assert kinds(image.astype(np.float32), noise(1)) == []
+    assert image_remarks(hounsfield.astype(np.float32)[None], [" ct"]) == []
+
+
+def test_ct_that_is_not_named_so_is_told() -> None:
+    hounsfield = np.where(np.indices(SHAPE)[0] > 4, noise(), -1024).astype(np.float32)
+    assert kinds(hounsfield, noise()) == ["like-ct"]
+    (remark,) = image_remarks(hounsfield[None], ["image"])
+    assert "channel 0 (image) looks like CT (lowest value -1024" in remark.found
+    assert "preprocess.normalise=ct" in remark.todo
+    assert [one.kind for one in image_remarks(hounsfield[None], [])] == ["like-ct"]
+    hounsfield[0, 0, 0] = np.nan
+    assert [one.kind for one in image_remarks(hounsfield[None], ["image"])] == ["not-finite"]
 
 
 def test_each_oddity_is_named() -> None:

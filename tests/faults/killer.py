@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from frugalseg.jobs import run as running
+from frugalseg.jobs import ending
 from frugalseg.jobs import validate as looking
 from frugalseg.training import log as logging
 from frugalseg.training import loop as looping
@@ -64,7 +64,7 @@ class Killer:
         self.around(saving, "save_file", "weights")
         self.around(looping.Loop, "step", "step")
         self.around(looking.Validation, "_case", "look")
-        self.around(running, "write_report", "report")
+        self.around(ending, "write_report", "report")
         self._rmtree()
         self._rows()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from frugalseg.config import load_config
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.jobs import build as building
-from frugalseg.jobs.run import chunks_of, take_chunks
+from frugalseg.jobs.chunks import chunks_of, take_chunks
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.training.plan import Plan

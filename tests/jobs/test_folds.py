@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -124,6 +125,24 @@ def test_the_folder_of_folds_is_an_ensemble_on_the_command_line(place: Path) -> 
     if not open_ensemble([folds]).largest:
         name = f"{image.name}"
         assert (place / "by-folder" / name).read_bytes() == (place / "by-runs" / name).read_bytes()
+
+
+def test_every_file_of_every_fold_is_verified(place: Path) -> None:
+    copy = place / "copied-folds"
+    shutil.copytree(place / "folds", copy)
+    whole = CliRunner().invoke(app, ["info", str(copy), "--verify"])
+    assert whole.exit_code == 0, whole.output
+    assert "every one has the hash" in whole.output
+    weights = copy / "fold-1" / "last" / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(bytes(damaged))
+    found = CliRunner().invoke(app, ["info", str(copy), "--verify"])
+    assert found.exit_code == 2
+    assert "fold-1/last" in found.output
+    assert "fold-0" not in found.output
+    card = CliRunner().invoke(app, ["info", str(copy), "--card"])
+    assert "a card is of one of them" in str(card.exception)
 
 
 def test_going_on_trains_nothing_again_and_other_folds_are_refused(place: Path) -> None:

@@ -23,3 +23,6 @@ Recipe = Annotated[Path | None, typer.Option(help="A recipe file instead of --me
 Devices = Annotated[int | None, typer.Option(min=1, help="Processes on each machine, one a GPU (1 by default).")]
 Nodes = Annotated[int | None, typer.Option(min=1, help="Machines; see docs/distributed.md.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+KeepMade = Annotated[
+    bool, typer.Option("--resume", help="Keep what was made in --out in the same way, and make what is missing.")
+]

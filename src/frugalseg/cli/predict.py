@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frugalseg.cli.options import Describe, LabelMaps, Store
+from frugalseg.cli.options import Describe, KeepMade, LabelMaps, Store
 
 
 def predict(
@@ -15,7 +15,7 @@ def predict(
         Path,
         typer.Argument(help="Folder of a training run, or of folds. With more of them after it they are averaged."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the predictions; must be new.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictions; must be new without --resume.")],
     paths: Annotated[
         list[Path] | None,
         typer.Argument(help="More runs; then images, folders of images, or a data set or CSV (its test list)."),
@@ -40,6 +40,7 @@ def predict(
     label_maps: LabelMaps = None,
     describe: Describe = None,
     store: Store = None,
+    resume: KeepMade = False,
 ) -> None:
     """Segment images, each on its own grid, with its own header."""
     from frugalseg.data.source import DataSource
@@ -72,4 +73,5 @@ def predict(
         register,
         source,
         store,
+        resume,
     )

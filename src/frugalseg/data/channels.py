@@ -72,3 +72,8 @@ def require_channels(files: Sequence[Path], names: Sequence[str], who: str) -> H
                 file,
             )
     return first
+
+
+def is_ct(name: str) -> bool:
+    """Whether a channel's name says that its values are Hounsfield units."""
+    return name.strip().lower() == "ct"

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.channels import is_ct
 from frugalseg.data.check_report import MEND, Remark
 from frugalseg.geometry import Grid, Reorder
 
 EMPTY_SHARE = 0.001
 FEW_VALUES = 8
+AIR_HU = -800  # air has -1000 Hounsfield units; no other modality is stored with values so far below 0
 _SAMPLE = 20_000
 
 
@@ -28,9 +30,25 @@ def image_remarks(image: NDArray[np.float32], names: Sequence[str], first: int =
         remarks.append(Remark("error", "not-finite", found, harm, todo, f"{MEND} --nan-to-zero"))
     for index, channel in enumerate(image, start=first):
         name = f"channel {index}" + (f" ({names[index]})" if index < len(names) else "")
-        if remark := _channel(channel, name):
+        remark = _channel(channel, name) or _unnamed_ct(channel, name, names[index] if index < len(names) else "")
+        if remark is not None:
             remarks.append(remark)
     return remarks
+
+
+def _unnamed_ct(channel: NDArray[np.float32], name: str, word: str) -> Remark | None:
+    """Return that a channel looks like CT and is not called so: its Hounsfield units would be lost."""
+    low = channel.min()
+    if is_ct(word) or not np.isfinite(low) or low > AIR_HU:
+        return None
+    return Remark(
+        "warning",
+        "like-ct",
+        f"{name} looks like CT (lowest value {low:g}, air in Hounsfield units) but is not named CT",
+        "it is scaled image by image, so that what a Hounsfield unit tells is lost",
+        'name it: "channel_names": {"0": "CT"} ("modality" in the Decathlon layout, --describe for CSV and '
+        "folders), or train with --set preprocess.normalise=ct",
+    )
 
 
 def _channel(channel: NDArray[np.float32], name: str) -> Remark | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.data.channels import read_channels
+from frugalseg.data.channels import is_ct, read_channels
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.data.preprocess import Preparation, PreprocessSettings, Window
 from frugalseg.data.readers import read_header, read_label
@@ -71,7 +71,7 @@ def choose_kinds(channels: Sequence[str], settings: PreprocessSettings) -> tuple
     """
     wanted = settings.normalise
     if wanted == "auto":
-        return tuple("ct" if name.strip().lower() == "ct" else "zscore" for name in channels)
+        return tuple("ct" if is_ct(name) else "zscore" for name in channels)
     if isinstance(wanted, str):
         return (wanted,) * len(channels)
     if len(wanted) != len(channels):

@@ -35,6 +35,20 @@ def read_ensemble(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def damaged_folds(folder: Path) -> list[str]:
+    """Check every file of every fold against its hash; return a line for each that is not as it was written.
+
+    Raises:
+        UserError: A fold is missing.
+        DataError: As `read_ensemble`.
+    """
+    found = []
+    for name in read_ensemble(folder)["members"]:
+        checks = info(folder / name, verify_files=True).checks or {}
+        found += [f"{name}/{file}: {what}" for file, what in checks.items() if what != "ok"]
+    return found
+
+
 def render_folds(folder: Path) -> str:
     """Return what a folder of folds is, for people.
 

@@ -21,7 +21,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
 from frugalseg.files import hash_file, hash_value
 from frugalseg.geometry import TOLERANCE_MM
-from frugalseg.jobs.predict import RECORD, read_record
+from frugalseg.jobs.predicted import RECORD, read_record
 from frugalseg.jobs.resources import usable_cpus
 from frugalseg.jobs.show import bar
 from frugalseg.report import EvaluationPart, PictureCase, write_report

@@ -32,7 +32,8 @@ from frugalseg.jobs.ahead import WriteBehind
 from frugalseg.jobs.ensemble import open_ensemble
 from frugalseg.jobs.ensemble_record import ENSEMBLE, FORMAT_VERSION
 from frugalseg.jobs.evaluate import evaluate_case, report
-from frugalseg.jobs.predict import RECORD, predict_case, record
+from frugalseg.jobs.predict import predict_case, record
+from frugalseg.jobs.predicted import RECORD
 from frugalseg.jobs.show import bar, say
 
 FOLDER = "out_of_fold"

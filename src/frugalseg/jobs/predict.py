@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from frugalseg import __version__
-from frugalseg.data.imagetypes import written_suffix
 from frugalseg.data.preprocess import Prepared
 from frugalseg.data.readers import write_label, write_map
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.source import DataSource
-from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object, write_json
-from frugalseg.formats import describing, require_version
+from frugalseg.errors import DataError
 from frugalseg.inference.components import keep_largest
 from frugalseg.inference.inputs import PredictionInput, find_inputs, read_input
 from frugalseg.inference.restore import Place
@@ -31,10 +28,8 @@ from frugalseg.inference.window import class_indices
 from frugalseg.jobs.ahead import WriteBehind, read_ahead
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble
 from frugalseg.jobs.predict_needs import say_needs
+from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, written_files
 from frugalseg.jobs.show import bar, say
-
-FORMAT_VERSION = 1
-RECORD = "predictions.json"
 
 
 def predict(
@@ -49,13 +44,14 @@ def predict(
     register: bool = True,
     data: Path | DataSource | None = None,
     store: Path | None = None,
+    resume: bool = False,
 ) -> list[Path]:
     """Predict cases and write one label map each, named like the case, plus predictions.json.
 
     Args:
         run: Folder of a training run or of folds, or several, whose probabilities are averaged.
         paths: Files, folders of files, or data sets (with dataset.json, or a CSV), whose test list is taken.
-        out: Folder for the predictions; must not exist or be empty.
+        out: Folder for the predictions; must not exist or be empty without `resume`.
         channels: Files of one case by channel name, instead of `paths`.
         case: Name of that case.
         flips: Average over mirrored copies; by default as the run's configuration says.
@@ -64,6 +60,7 @@ def predict(
         register: Whether labelled cases are registered onto the images and vote, where the run gives them a share.
         data: The data set that the run was trained on, if it is not where it was.
         store: Where prepared cases are kept.
+        resume: Keep what the same model already made in `out`, and make what is missing.
 
     Returns:
         The label maps' paths.
@@ -76,29 +73,32 @@ def predict(
     model = open_ensemble(runs, checkpoint, register, source, store)
     may_miss = all(member.preparation.zero_missing for member in model.members)
     inputs = find_inputs(paths, channels or {}, model.channels, case, may_miss)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("exists and is not empty; choose another --out", out)
-    if len(inputs) > 1:  # a damaged file is told now, not after hours of predicting those before it
-        with bar("looking at images", len(inputs)) as advance:
-            for item in inputs:
+    flipped = model.config.inference.flips if flips is None else flips
+    facts = record(model, inputs, flipped, probabilities)
+    words = file_words(model.scheme.structures) if probabilities else []
+    left = unfinished(out, facts, inputs, words, resume)
+    if len(left) < len(inputs):
+        say(f"{len(inputs) - len(left)} of {len(inputs)} cases are there already")
+    if len(left) > 1:  # a damaged file is told now, not after hours of predicting those before it
+        with bar("looking at images", len(left)) as advance:
+            for item in left:
                 _readable(model, item)
                 advance()
-    flipped = model.config.inference.flips if flips is None else flips
-    for item in inputs:
+    for item in left:
         if item.missing:
             names = ", ".join(model.channels[channel] for channel in item.missing)
             say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
-    ahead = say_needs(model, inputs, out)
-    written = []
+    ahead = bool(left) and say_needs(model, left, out)
+    begin(out, facts, inputs)
     started = time.monotonic()
-    with bar("predicting", len(inputs)) as advance, WriteBehind() as behind:
-        for item, prepared in read_ahead(inputs, model.prepare, ahead):
-            written.append(predict_case(model, item, prepared, out, flipped, probabilities, behind))
+    with bar("predicting", len(left)) as advance, WriteBehind() as behind:
+        for item, prepared in read_ahead(left, model.prepare, ahead):
+            predict_case(model, item, prepared, out, flipped, probabilities, behind)
             advance()
-    write_json(out / RECORD, record(model, inputs, flipped))
+    end(out, facts)
     seconds = time.monotonic() - started
-    say(f"predicted {len(written)} cases in {seconds:.1f} s; in {out}")
-    return written
+    say(f"predicted {len(left)} cases in {seconds:.1f} s; in {out}")
+    return [written_files(out, item, ())[0] for item in inputs]
 
 
 def _readable(model: Ensemble, item: PredictionInput) -> None:
@@ -156,8 +156,7 @@ def predict_case(
     small = np.uint8 if max(scheme.predicted) < 256 else np.int16
     label = np.zeros(placement.cut_grid.shape, small)
     names = file_words(scheme.structures) if maps else []
-    suffix = written_suffix(item.files[0])
-    path = out / f"{item.name}{suffix}"
+    path, *maps_at = written_files(out, item, names)
     with ExitStack() as held:
         volumes = [held.enter_context(on_disk(out, label.shape)) for _ in names]
         for rows, block in model.blocks(prepared, flips):
@@ -173,8 +172,8 @@ def predict_case(
                 volume[rows] = values.numpy()
         label = keep_largest(label, scheme, model.largest)
         behind.run(lambda: write_label(path, placement.restore(label), item.files[0]))
-        for name, volume in zip(names, volumes, strict=True):
-            write_map(out / f"{item.name}_probability_{name}{suffix}", placement.restore(volume), item.files[0])
+        for place, volume in zip(maps_at, volumes, strict=True):
+            write_map(place, placement.restore(volume), item.files[0])
     return path
 
 
@@ -197,27 +196,7 @@ def on_disk(folder: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32
         yield volume
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what predictions.json in `folder` holds; an empty object if there is none.
-
-    Raises:
-        DataError: It is malformed or of a newer format.
-    """
-    path = folder / RECORD
-    if not path.exists():
-        return {}
-    facts = read_json_object(path)
-    require_version(facts, FORMAT_VERSION, path)
-    with describing("predictions", path):
-        for name, files in dict(facts.get("cases", {})).items():
-            if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-                raise TypeError(f"cases: the files of {name!r} must be a list of paths")
-        if not isinstance(facts.get("run", ""), str):
-            raise TypeError("run must be text, the run's folder")
-    return facts
-
-
-def record(model: Ensemble, inputs: Sequence[PredictionInput], flips: bool) -> dict[str, Any]:
+def record(model: Ensemble, inputs: Sequence[PredictionInput], flips: bool, maps: bool = False) -> dict[str, Any]:
     """Return what predictions.json holds: which model, or models, made which case from which files."""
     first = model.members[0]
     facts: dict[str, Any] = {
@@ -230,6 +209,7 @@ def record(model: Ensemble, inputs: Sequence[PredictionInput], flips: bool) -> d
         "model_sha256": first.sha256,
         "flips": flips,
         "registration": first.config.inference.registration if any(model.voters) else 0.0,
+        "probabilities": maps,
         "transductive": any(member.transductive for member in model.members),
         "scheme": model.scheme.to_json(),
         "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},

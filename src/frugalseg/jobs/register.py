@@ -18,13 +18,14 @@ from frugalseg.data.preprocess import Prepared, preprocess
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import default_store, open_array
 from frugalseg.errors import UserError
-from frugalseg.files import hash_value, write_json
+from frugalseg.files import hash_value
 from frugalseg.inference.inputs import find_inputs, read_input
 from frugalseg.inference.restore import Place, placed_blocks
 from frugalseg.jobs.ahead import WriteBehind
 from frugalseg.jobs.atlas import with_guesses
 from frugalseg.jobs.budget import budget_of, manifest_of
-from frugalseg.jobs.predict import FORMAT_VERSION, RECORD, predict_case
+from frugalseg.jobs.predict import file_words, predict_case
+from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, written_files
 from frugalseg.jobs.prepare import chosen, workers_that_fit
 from frugalseg.jobs.show import bar, say
 
@@ -57,12 +58,13 @@ def register(
     overrides: Sequence[str] = (),
     store: Path | None = None,
     probabilities: bool = False,
+    resume: bool = False,
 ) -> list[Path]:
     """Label a data set's test images from a few labelled cases; write label maps and predictions.json.
 
     Args:
         data: The data set, with test images.
-        out: Folder for the label maps; must not exist or be empty.
+        out: Folder for the label maps; must not exist or be empty without `resume`.
         labels: How many labels are read; by default all.
         seed: Seed of the choice of labelled cases.
         labelled: File that names the labelled cases, one a line, instead of a number.
@@ -70,13 +72,12 @@ def register(
         overrides: Settings such as "atlas.registration.start=affine".
         store: Where prepared cases and registrations are kept.
         probabilities: Also write each structure's probability.
+        resume: Keep what was made in `out` in the same way, and make what is missing.
 
     Raises:
         UserError: There are no test images, `out` is not empty, or the images are not alike enough.
         DataError: A file is missing or cannot be read.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("exists and is not empty; choose another --out", out)
     config = load_config(recipe, overrides)
     settings = config.atlas
     if settings is None:
@@ -88,6 +89,27 @@ def register(
     root = store or default_store()
     # As for a network: what is done to images is chosen from the training cases alone.
     preparation, _ = chosen(manifest_of(data), split.readable, config.preprocess)
+    inputs = find_inputs([data], {}, manifest.channels, None, preparation.zero_missing)
+    asked = {
+        "settings": settings.model_dump(mode="json"),
+        "preparation": preparation.key(),
+        "split": split.to_json(),
+    }
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "frugalseg": __version__,
+        "method": "registration",
+        "labelled": list(split.labelled),
+        "labels_read": len(split.readable),
+        "model_sha256": hash_value(asked),
+        "flips": False,
+        "probabilities": probabilities,
+        "transductive": False,
+        "scheme": manifest.scheme.to_json(),
+        "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
+    }
+    words = file_words(manifest.scheme.structures) if probabilities else []
+    left = unfinished(out, facts, inputs, words, resume)
     by_name = {case.name: case for case in manifest.training}
     wanted = [by_name[name] for name in (*split.labelled, *(n for n in split.unlabelled if n in tests))]
     begun = time.monotonic()
@@ -96,35 +118,17 @@ def register(
         cases = prepare_cases(manifest, wanted, split.readable, root, preparation, workers, lambda _: advance())
     found = with_guesses(cases, len(split.labelled), manifest.scheme, settings, root)
     guesses = {case.name: case.guess for case in found}
-    inputs = find_inputs([data], {}, manifest.channels, None, preparation.zero_missing)
-    written = []
-    with bar("writing", len(inputs)) as advance, WriteBehind() as behind:
-        for item in inputs:
+    begin(out, facts, inputs)
+    with bar("writing", len(left)) as advance, WriteBehind() as behind:
+        for item in left:
             grid, image = read_input(item, manifest.channels)
             guess = guesses[item.name]
             assert guess is not None
             model = Registered(manifest.scheme, guess)
             prepared = (preprocess(grid, image, preparation, item.missing),)
-            written.append(predict_case(model, item, prepared, out, False, probabilities, behind))
+            predict_case(model, item, prepared, out, False, probabilities, behind)
             advance()
-    facts = {
-        "settings": settings.model_dump(mode="json"),
-        "preparation": preparation.key(),
-        "split": split.to_json(),
-    }
-    record = {
-        "format_version": FORMAT_VERSION,
-        "frugalseg": __version__,
-        "method": "registration",
-        "labelled": list(split.labelled),
-        "labels_read": len(split.readable),
-        "model_sha256": hash_value(facts),
-        "flips": False,
-        "transductive": False,
-        "scheme": manifest.scheme.to_json(),
-        "cases": {item.name: [str(file.resolve()) for file in item.files] for item in inputs},
-    }
-    write_json(out / RECORD, record)
+    end(out, facts)
     seconds = time.monotonic() - begun
-    say(f"registered {len(split.labelled)} labelled cases onto {len(written)} images in {seconds:.1f} s; in {out}")
-    return written
+    say(f"registered {len(split.labelled)} labelled cases onto {len(left)} images in {seconds:.1f} s; in {out}")
+    return [written_files(out, item, ())[0] for item in inputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,19 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.patches import Samples
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
-from frugalseg.formats import RUN_FORMAT, describing, read_sealed
+from frugalseg.formats import describing
 from frugalseg.jobs import build as building
+from frugalseg.jobs.chunks import chunks_of, take_chunks
+from frugalseg.jobs.ending import close_sitting, is_closed, say_finished, say_stopped
 from frugalseg.jobs.initial import Initial
-from frugalseg.jobs.machine import default_workers, peak_memory_bytes
-from frugalseg.jobs.record import PRETRAIN, RECORD, settings_hash, update_record, write_record
+from frugalseg.jobs.machine import default_workers
+from frugalseg.jobs.record import PRETRAIN, settings_hash, write_record
 from frugalseg.jobs.recover import still_best, tidy
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
 from frugalseg.jobs.teacher_runs import TeacherRuns
-from frugalseg.jobs.validate import RULE, Best, Validation
+from frugalseg.jobs.validate import Best, Validation
 from frugalseg.networks import MultiTaskNetwork
-from frugalseg.objectives import ContrastivePredictiveCoding
 from frugalseg.objectives.across import Share
-from frugalseg.report import write_report
 from frugalseg.training.allocator import freed_memory_kept
 from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import make_fabric
@@ -225,7 +225,7 @@ class Run:
             building.begin_again(self.config, network, loop)
         if self.is_finished(loop, first):
             say(f"{self.folder}: finished ({first} steps)")
-            if self.processes.first and not self.is_closed(first):
+            if self.processes.first and not is_closed(self.folder, first):
                 self.finish(first, first, 0.0, None)
             return TrainResult(self.folder, first, self.plan.steps, None)
         if checkpoint is not None:
@@ -321,48 +321,11 @@ class Run:
         """Whether nothing is left to do: every step is taken, and the last look, if there are looks."""
         return step >= self.plan.steps and not (self.validation is not None and loop.look_due(step))
 
-    def is_closed(self, step: int) -> bool:
-        """Whether the record and the report tell that the run is finished; a kill may have come between."""
-        spent = read_sealed(self.folder / RECORD, RUN_FORMAT)["spent"]
-        return bool(spent) and spent[-1]["to"] == step and (self.folder / "report.html").exists()
-
     def finish(self, step: int, first: int, seconds: float, signal: int | None) -> None:
         """Record time and memory, and say how it ended."""
-        spent = list(read_sealed(self.folder / RECORD, RUN_FORMAT)["spent"])
-        spent.append(
-            {
-                "from": first,
-                "to": step,
-                "seconds": round(seconds, 1),
-                "peak_bytes": peak_memory_bytes(),
-                "processes": self.processes.world,
-            }
-        )
-        update_record(self.folder, {"spent": spent, "best": self.best.to_json() if self.validation else None})
-        write_report(self.folder / "report.html", self.folder, None)
+        best = self.best if self.validation else None
+        close_sitting(self.folder, first, step, seconds, self.processes.world, best)
         if signal is not None:
-            say(f"stopped by signal {signal} after step {step} of {self.plan.steps}; --resume goes on")
-            return
-        result = self.folder / LAST
-        if self.validation is not None:
-            result = self.folder / BEST
-            cases = len(self.split.validation)
-            say(f"best: step {self.best.step}, Dice {self.best.dice:.3f} on {cases} cases ({RULE})")
-        say(
-            f"trained {step} steps in {seconds / 60:.1f} min, peak memory "
-            f"{peak_memory_bytes() / 2**30:.2f} GiB; model in {result}"
-        )
-
-
-def chunks_of(network: MultiTaskNetwork) -> dict[str, int | None]:
-    """Return how many patches each contrastive task encodes at a time now; None: all."""
-    tasks = building.tasks_of(network).items()
-    return {name: task.chunk for name, task in tasks if isinstance(task, ContrastivePredictiveCoding)}
-
-
-def take_chunks(network: MultiTaskNetwork, chunks: Mapping[str, int | None]) -> None:
-    """Take over smaller chunks than those of the configuration, made because memory ran out before."""
-    for name, task in building.tasks_of(network).items():
-        size = chunks.get(name)
-        if isinstance(task, ContrastivePredictiveCoding) and size is not None:
-            task.chunk = min(size, task.chunk or size)
+            say_stopped(signal, step, self.plan.steps)
+        else:
+            say_finished(self.folder, step, seconds, best, len(self.split.validation))

@@ -124,7 +124,8 @@ def run_cell(task: Task) -> Outcome:
 
 def _run(task: Task, clock: Clock) -> dict[str, Any]:
     from frugalseg.jobs.evaluate import evaluate
-    from frugalseg.jobs.predict import RECORD, predict
+    from frugalseg.jobs.predict import predict
+    from frugalseg.jobs.predicted import RECORD
     from frugalseg.jobs.record import PRETRAIN
     from frugalseg.jobs.train import train
 
@@ -147,8 +148,7 @@ def _run(task: Task, clock: Clock) -> dict[str, Any]:
         raise Interrupted(result.signal)
     clock.keep()  # a signal during the rest ends the process at once
     if not (predictions / RECORD).exists():  # written last: without it, what lies there is half of it
-        shutil.rmtree(predictions, ignore_errors=True)
-        predict(run, [task.data], predictions, store=task.store)
+        predict(run, [task.data], predictions, store=task.store, resume=True)
     shutil.rmtree(scores, ignore_errors=True)
     found = evaluate(predictions, task.data, scores)
     shutil.copyfile(scores / CASES, task.folder / CASES)
@@ -170,7 +170,7 @@ def _run(task: Task, clock: Clock) -> dict[str, Any]:
 def _registered(task: Task, clock: Clock) -> dict[str, Any]:
     from frugalseg.jobs.evaluate import evaluate
     from frugalseg.jobs.machine import describe, peak_memory_bytes
-    from frugalseg.jobs.predict import RECORD
+    from frugalseg.jobs.predicted import RECORD
     from frugalseg.jobs.register import register
 
     predictions, scores = (task.folder / name for name in ("predictions", "scores"))

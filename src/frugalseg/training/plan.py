@@ -26,7 +26,11 @@ COARSE = 2.0  # nor while its spacing is more than twice the finest
 CPU_CROP_VOXELS, GPU_CROP_VOXELS = 48**3, 128**3  # a step of seconds, not of minutes
 CPU_WIDTH, GPU_WIDTH = 8, 32
 LONG, LONG_CPU_WIDTH = 20.0, 16  # minutes from which on twice the width is worth its time (docs/decisions/0019)
-_SIDES = re.compile(r"(^|[^a-z])(left|right|lh|rh|l|r)([^a-z]|$)")
+_SIDES = re.compile(
+    r"(^|[^a-z])(lh|rh|l|r|(left|right)[a-z]*|links|rechts|gauche|droite?|izquierd[oa]|derech[oa]|sinistr[oa]?|sinister"
+    r"|dexter|dextr[oa]|destr[oa]|esquerd[oa]|direit[oa])([^a-z]|$)"
+)
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # LeftKidney is two words
 
 
 @dataclass(frozen=True)
@@ -273,7 +277,7 @@ def choose_mirror_axes(wanted: Sequence[str] | None, structures: Sequence[str]) 
     """Return the axes that may be flipped: x alone, or none where a structure's name tells its side."""
     if wanted is not None:
         return tuple(sorted({"xyz".index(axis) for axis in wanted})), "set"
-    sided = [name for name in structures if _SIDES.search(name.lower())]
+    sided = [name for name in structures if _SIDES.search(_HUMP.sub(" ", name).lower())]
     if sided:
         return (), f"{sided[0]!r} has a side, which a flip would swap"
     return (0,), "left and right are the body's one near-symmetry"

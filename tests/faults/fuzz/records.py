@@ -16,7 +16,7 @@ with instrumented():
     from frugalseg.files import hash_file, read_json_object
     from frugalseg.formats import seal
     from frugalseg.jobs.info import info, render
-    from frugalseg.jobs.predict import read_record as read_predictions
+    from frugalseg.jobs.predicted import read_record as read_predictions
     from frugalseg.jobs.record import read_plan, read_record
 
 from tests.faults.corpus.scene import Scene, build

@@ -1,0 +1,135 @@
+"""A folder of predictions: predictions.json says what made it; until then predictions.unfinished.json does.
+
+So predicting that was stopped goes on where it was, and a folder that got more images has only these predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frugalseg.data.imagetypes import written_suffix
+from frugalseg.errors import DataError, UserError
+from frugalseg.files import read_json_object, write_json
+from frugalseg.formats import describing, require_version
+from frugalseg.inference.inputs import PredictionInput
+
+FORMAT_VERSION = 1
+RECORD = "predictions.json"
+UNFINISHED = "predictions.unfinished.json"
+MADE_BY = (
+    "frugalseg",
+    "method",
+    "model_sha256",
+    "members",
+    "temperature",
+    "largest",
+    "flips",
+    "registration",
+    "probabilities",
+    "scheme",
+)
+"""What two predictions have to have in common to stand in one folder. Where the model lies is not among it."""
+
+
+def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
+    """Return what predictions.json in `folder` holds; an empty object if there is none.
+
+    Raises:
+        DataError: It is malformed or of a newer format.
+    """
+    path = folder / name
+    if not path.exists():
+        return {}
+    facts = read_json_object(path)
+    require_version(facts, FORMAT_VERSION, path)
+    with describing("predictions", path):
+        for case, files in dict(facts.get("cases", {})).items():
+            if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+                raise TypeError(f"cases: the files of {case!r} must be a list of paths")
+        if not isinstance(facts.get("run", ""), str):
+            raise TypeError("run must be text, the run's folder")
+        for file, stamp in dict(facts.get("stamps", {})).items():
+            if not isinstance(stamp, list) or not all(isinstance(number, int) for number in stamp):
+                raise TypeError(f"stamps: that of {file!r} must be a size and a time")
+    return facts
+
+
+def unfinished(
+    out: Path, facts: Mapping[str, Any], inputs: Sequence[PredictionInput], words: Sequence[str], resume: bool
+) -> tuple[PredictionInput, ...]:
+    """Return the inputs whose predictions are not there yet. Nothing is written.
+
+    An image that changed since (by size or time of its file) is predicted again.
+
+    Args:
+        out: Folder of the predictions.
+        facts: What predictions.json will hold.
+        inputs: All cases.
+        words: A word for each structure whose probability is written, too.
+        resume: Take what lies in `out` for done, if the same model made it.
+
+    Raises:
+        UserError: `out` is not empty, or holds what something else made.
+        DataError: Its record is damaged.
+    """
+    filled = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    earlier = (read_record(out, UNFINISHED) or read_record(out)) if filled and out.is_dir() else {}
+    if filled and not resume:
+        hint = "; --resume goes on with it" if (out / UNFINISHED).exists() else ""
+        raise UserError(f"exists and is not empty; choose another --out{hint}", out)
+    if filled and not earlier:
+        raise UserError("holds no predictions to go on with; choose another --out", out)
+    for key in MADE_BY if earlier else ():
+        if _made_by(earlier, key) != _made_by(facts, key):
+            raise UserError(f"was begun with another {key}; repeat its command, or choose another --out", out)
+    stamps = _stamps(inputs)
+    known, files = dict(earlier.get("stamps", {})), dict(earlier.get("cases", {}))
+    left = []
+    for item in inputs:
+        own = [str(file.resolve()) for file in item.files]
+        same = files.get(item.name) == own and all(known.get(file, stamps[file]) == stamps[file] for file in own)
+        if not same or not all(path.exists() for path in written_files(out, item, words)):
+            left.append(item)
+    return tuple(left)
+
+
+def begin(out: Path, facts: Mapping[str, Any], inputs: Sequence[PredictionInput]) -> None:
+    """Note what is about to be made, and of which files.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    write_json(out / UNFINISHED, {**facts, "stamps": _stamps(inputs)})
+
+
+def end(out: Path, facts: Mapping[str, Any]) -> None:
+    """Write predictions.json: all of it is there."""
+    write_json(out / RECORD, facts)
+    (out / UNFINISHED).unlink(missing_ok=True)
+
+
+def written_files(out: Path, item: PredictionInput, words: Sequence[str]) -> list[Path]:
+    """Return the files of a case: its label map, and a probability map for each word."""
+    suffix = written_suffix(item.files[0])
+    maps = [out / f"{item.name}_probability_{word}{suffix}" for word in words]
+    return [out / f"{item.name}{suffix}", *maps]
+
+
+def _made_by(facts: Mapping[str, Any], key: str) -> Any:
+    value = facts.get(key)
+    return [member.get("model_sha256") for member in value] if key == "members" and value else value
+
+
+def _stamps(inputs: Sequence[PredictionInput]) -> dict[str, list[int]]:
+    return {str(file.resolve()): _stamp(file) for item in inputs for file in item.files}
+
+
+def _stamp(file: Path) -> list[int]:
+    """Return a file's size and time of change (ns)."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", file) from error
+    return [found.st_size, found.st_mtime_ns]

@@ -26,7 +26,8 @@ from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_
 
 OURS = "frugal"
 DECLARED = ("registration", "encdec-strong")
-"""What `frugal` is compared with at every budget, declared before the test cases were read."""
+BUDGETS = (3, 6, 12, 24)
+"""What `frugal` is compared with, and where, declared before the test cases were read. All 160 are trained once."""
 COLOURS = {"frugal": "#D55E00", "encdec-strong": "#0072B2", "registration": "#009E73", "encdec": "#56B4E9",
            "mean-teacher": "#CC79A7", "nnunet": "#000000"}  # fmt: skip
 OTHER = "#999999"
@@ -63,6 +64,19 @@ class Results:
         one, other = (scores(self.rows, method, labels, seeds, measure) for method in (first, second))
         return paired(one, other)
 
+    def steps(self, method: str, labels: int) -> str:
+        """Return how many steps a method's runs took, which must be the same for all.
+
+        Raises:
+            ValueError: They differ: studies of different lengths were joined.
+        """
+        found = {
+            facts["steps"] for (name, count, _), facts in self.taken.items() if (name, count) == (method, labels)
+        }
+        if len(found) > 1:
+            raise ValueError(f"{method} with {labels} labels was trained {sorted(found)} steps; read them apart")
+        return str(found.pop()) if found else "-"
+
     def minutes(self, method: str, labels: int, key: str) -> str:
         """Return the median minutes of a method's runs, by a key of cell.json (a stopped one counts its end)."""
         found = [float(facts[key]) / 60 for (name, count, _), facts in self.taken.items()
@@ -88,13 +102,14 @@ def read(studies: Sequence[Path]) -> Results:
 def scores_table(results: Results, labels: int) -> str:
     """Return the scores of every method at a budget, best first."""
     structures = structures_of(results.rows)
-    names = ["method", "label sets", "Dice", "sd over sets", "worst set", *structures, "HD95, mm", "surface Dice",
-             "minutes of training", "minutes in all"]  # fmt: skip
+    names = ["method", "steps", "label sets", "Dice", "sd over sets", "worst set", *structures, "HD95, mm",
+             "surface Dice", "minutes of training", "minutes in all"]  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for method in results.methods(labels):
         dice = results.means(method, labels, "dice")
         values = [
             method,
+            results.steps(method, labels),
             str(len(dice)),
             f"{dice.mean():.4f}",
             f"{np.std(dice, ddof=1):.4f}" if len(dice) > 1 else "-",
@@ -113,7 +128,7 @@ def comparisons_table(results: Results) -> str:
     """Return `frugal` against every other method at every budget."""
     pairs = [(other, labels) for labels in results.budgets for other in results.methods(labels) if other != OURS]
     found = {pair: results.compare(OURS, pair[0], pair[1], "dice") for pair in pairs}
-    declared = [(other, labels) for labels in results.budgets for other in DECLARED]
+    declared = [(other, labels) for labels in BUDGETS for other in DECLARED]
     compared = [found.get(pair) for pair in declared]  # one that has no runs yet counts, with p = 1
     p_values = [one.p if one is not None and one.p is not None else 1.0 for one in compared]
     adjusted = dict(zip(declared, holm(p_values), strict=True))

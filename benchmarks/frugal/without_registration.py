@@ -26,7 +26,7 @@ NAME = "frugal-network-alone"
 def main(study: Path, data: Path, out: Path, store: Path | None = None) -> None:
     """Predict, score and join the tables."""
     found = []
-    for record in sorted(study.glob(f"cells/frugal-*/{CELL}")):
+    for record in sorted(study.glob(f"cells/frugal-[0-9]*/{CELL}")):
         facts = read_sealed(record, CELL_FORMAT)
         if facts["error"] is not None:
             continue

@@ -147,6 +147,7 @@ def test_the_cache_keeps_the_arrays_used_last(tmp_path: Path, monkeypatch: pytes
         return object()
 
     monkeypatch.setattr(store, "open_array", opens)
+    assert 64 <= store.open_arrays_at_most() <= store.MOST_OPEN
     monkeypatch.setattr(store, "_OPEN_ARRAYS", 2)
     cache = ArrayCache()
     first = cache.open(tmp_path / "a")

@@ -21,7 +21,7 @@ from frugalseg.jobs.info import info, render
 from frugalseg.jobs.predict import predict
 from frugalseg.jobs.train import train
 from frugalseg.jobs.voters import with_votes
-from frugalseg.semisup.registration import register
+from frugalseg.semisup.registration import NotRegistered, register
 from tests.data.datasets import write_nifti
 from tests.jobs.test_atlas import TINY, case, write_alike_with_test
 
@@ -92,6 +92,64 @@ def test_seeds_with_the_same_labels_share_their_voters(
     monkeypatch.setattr("frugalseg.jobs.voters.register", counted)
     predict([place / "run", tmp_path / "run"], [data], tmp_path / "out", store=store)
     assert len(calls) == 2, "once for each labelled case"
+
+
+def test_models_with_some_labels_in_common_register_each_case_once(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, store = place / "data", place / "store"
+    named = tmp_path / "labelled.txt"
+    own = read_json_object(place / "run" / "split.json")["labelled"]
+    other = next(f"case{number}" for number in range(4) if f"case{number}" not in own)
+    named.write_text(f"{own[0]}\n{other}\n")
+    train(data, tmp_path / "run", "encdec", labelled=named, overrides=VOTE, store=store)
+    runs = [place / "run", tmp_path / "run"]
+    alone = []
+    for number, run in enumerate(runs):
+        predict(run, [data], tmp_path / f"alone-{number}", probabilities=True, store=store)
+        alone.append(probability(tmp_path / f"alone-{number}"))
+    onto: list[int] = []
+
+    def counted(moving: Any, *given: Any) -> Any:
+        onto.append(id(moving))
+        return register(moving, *given)
+
+    monkeypatch.setattr("frugalseg.jobs.voters.register", counted)
+    images = [data / "imagesTs" / "case9.nii.gz", data / "imagesTr" / f"{other}.nii.gz"]
+    predict(runs, images, tmp_path / "out", probabilities=True, store=store)
+    assert len(onto) == 2 * 3, "three cases onto two images"
+    assert len(set(onto)) == 3, "each read once"
+    assert probability(tmp_path / "out") == pytest.approx((alone[0] + alone[1]) / 2, abs=2e-3)
+
+
+def test_who_cannot_be_registered_is_named_and_does_not_vote(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[int] = []
+
+    def sometimes(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise NotRegistered("nothing alike")
+        return register(*given)
+
+    monkeypatch.setattr("frugalseg.jobs.voters.register", sometimes)
+    monkeypatch.setattr("frugalseg.jobs.voters.Voters.workers", lambda *_: 1)
+    predict(place / "run", [place / "data"], tmp_path / "out", store=place / "store")
+    second = read_json_object(place / "run" / "split.json")["labelled"][1]
+    assert f"case9: {second} cannot be registered onto it, and had no vote" in "".join(capsys.readouterr())
+    assert read_json_object(tmp_path / "out" / "predictions.json")["not_registered"] == {"case9": [second]}
+
+
+def test_memory_that_runs_out_is_no_missing_vote(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> Any:
+        raise MemoryError("Failed to allocate memory for image.")
+
+    monkeypatch.setattr("frugalseg.jobs.voters.register", failing)
+    with pytest.raises(UserError, match="memory ran out while labelled cases were registered"):
+        predict(place / "run", [place / "data"], tmp_path / "out", store=place / "store")
 
 
 def test_a_data_set_that_was_moved_is_named(place: Path, tmp_path: Path) -> None:

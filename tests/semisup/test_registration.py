@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from frugalseg.data.warp import Spacing, restored, thinned, warp
-from frugalseg.semisup.registration import RegistrationSettings, register
+from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, register
 
 SPACING: Spacing = (1.0, 1.5, 2.0)
 SIDES = (28, 24, 20)
@@ -103,3 +105,23 @@ def test_the_same_pair_gives_the_same_field() -> None:
     one, two = blobs(SIDES, 1), blobs(SIDES, 2)
     first, second = (register(one, two, SPACING, SPACING, RegistrationSettings(iterations=10)) for _ in range(2))
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("itk::ERROR: ImportImageContainer(0x1): Failed to allocate memory for image.", MemoryError),
+        ("std::bad_alloc", MemoryError),
+        ("itk::ERROR: All samples map outside moving image buffer.", NotRegistered),
+    ],
+)
+def test_memory_that_ran_out_is_told_from_images_that_are_not_alike(
+    monkeypatch: pytest.MonkeyPatch, said: str, kind: type[Exception]
+) -> None:
+    def failing(*_: Any) -> Any:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("frugalseg.semisup.registration._demons", failing)
+    image = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    with pytest.raises(kind):
+        register(image, image, (1, 1, 1), (1, 1, 1), RegistrationSettings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from frugalseg.study.cell import Outcome, Task
-from frugalseg.study.side_by_side import RETRIES, _received, side_by_side
+from frugalseg.study import cell as cells
+from frugalseg.study.cell import Interrupted, Outcome, Task
+from frugalseg.study.side_by_side import RETRIES, _received, _serve, side_by_side
+from frugalseg.study.spent import SPENT, Clock
 from tests.study.micro import micro_data, micro_study
 
 DRIVER = """
@@ -101,6 +104,39 @@ def test_nobody_is_left_behind_by_a_study_that_is_killed(tmp_path: Path) -> None
         assert time.monotonic() - begun < 30, "a process goes on by itself"
         time.sleep(0.1)
     assert len(list(out.glob("cells/*/cell.json"))) < 9
+
+
+def scores_for_long(pipe: Connection) -> None:
+    """Serve cells that are beyond their training, where no checkpoint is to be saved any more."""
+
+    def scoring(task: Task, clock: Clock) -> dict[str, object]:
+        (task.folder / "scoring").touch()
+        time.sleep(60)
+        return {}
+
+    cells._run = scoring
+    _serve(pipe)
+
+
+def test_a_cell_that_is_stopped_while_it_scores_keeps_its_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=scores_for_long, args=(theirs,))
+    process.start()
+    theirs.close()
+    (tmp_path / "one").mkdir()
+    ours.send(Task(tmp_path / "one", "key", tmp_path, None, "encdec", 1, 1, (), False))
+    begun = time.monotonic()
+    while not (tmp_path / "one" / "scoring").exists():
+        assert time.monotonic() - begun < 100
+        time.sleep(0.05)
+    process.terminate()
+    assert ours.poll(30)
+    assert isinstance(ours.recv(), Interrupted)
+    assert (tmp_path / "one" / SPENT).exists()
+    ours.close()
+    process.join(30)
+    assert process.exitcode == 0
 
 
 def dies_of_the_first(pipe: Connection) -> None:

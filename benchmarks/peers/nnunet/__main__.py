@@ -5,7 +5,13 @@ result, as with our methods; test images are mirrored, as it does by default. On
 chosen so that its schedule ends after two hours or so ("short schedule"); the learning rate falls to 0 within them.
 
 Command: python -m benchmarks.peers.nnunet DATA WORK --labels 6 --seed 0 --epochs 10
-Writes WORK/LABELS-SEED/{predictions, scores, record.json}; a step that was done before is not done again.
+Writes WORK/LABELS-SEED/{predictions, scores, record.json}; a step that was done before is not done again, and a
+training that was stopped goes on from nnU-Net's last checkpoint (it writes one every 50 epochs).
+
+"training_seconds" is the whole command, with nnU-Net's prediction of the training cases at its end;
+"epochs_seconds" is what its log says of the epochs alone (250 steps and 50 for its own validation, which of fold
+`all` reads training cases). On a processor it computes in fp32, because it has no autocast there. "peak_bytes" is
+the largest memory of all its processes together, shared pages counted once.
 """
 
 from __future__ import annotations
@@ -13,16 +19,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from benchmarks.peers.nnunet.convert import NUMBER, convert
+from benchmarks.peers.tree import TreeMemory
 
 from frugalseg.data.budget import make_split
 from frugalseg.data.manifest import read_manifest
-from frugalseg.jobs.evaluate import evaluate
+from frugalseg.files import hash_file, hash_value
+from frugalseg.jobs.evaluate import evaluate, truth_hash
 
 EPOCHS = (1, 5, 10, 20, 50, 100, 250, 1000)  # schedules that it ships trainers for
 CONFIGURATION = "3d_fullres"
@@ -39,16 +48,38 @@ def command(peers: Path, name: str, *words: str) -> list[str]:
     return [str(peers / name), *words]
 
 
-def run(words: list[str], work: Path, log: Path) -> float:
-    """Run one of its commands; return the seconds it took."""
+def run(words: list[str], work: Path, log: Path) -> tuple[float, int]:
+    """Run one of its commands; return the seconds it took, and the memory of all its processes, in bytes."""
     folders = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
     environment = {**os.environ, **folders, "nnUNet_compile": "f"}
     begun = time.monotonic()
     with log.open("a") as file:
-        done = subprocess.run(words, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-        raise SystemExit(f"{Path(words[0]).name} ended with status {done.returncode}; see {log}")
-    return time.monotonic() - begun
+        process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        with TreeMemory(process.pid) as memory:
+            status = process.wait()
+    if status:
+        raise SystemExit(f"{Path(words[0]).name} ended with status {status}; see {log}")
+    return time.monotonic() - begun, memory.peak
+
+
+def trained_seconds(results: Path) -> float:
+    """Return the seconds of all epochs that nnU-Net's logs name."""
+    text = "".join(path.read_text() for path in sorted(results.rglob("training_log_*.txt")))
+    return sum(float(found) for found in re.findall(r"Epoch time: ([0-9.]+) s", text))
+
+
+def settled(record: Path, asked: dict[str, object]) -> dict[str, object]:
+    """Return what was done before of what is asked for.
+
+    Raises:
+        SystemExit: It was something else that was done there.
+    """
+    facts: dict[str, object] = json.loads(record.read_text()) if record.exists() else {}
+    if facts and {key: facts.get(key) for key in asked} != asked:
+        raise SystemExit(
+            f"{record.parent}: was begun with other epochs, device, cases or files; choose another WORK"
+        )
+    return facts or asked
 
 
 def main() -> None:
@@ -67,14 +98,23 @@ def main() -> None:
     work = (given.work / f"{given.labels}-{given.seed}").absolute()
     work.mkdir(parents=True, exist_ok=True)
     record = work / "record.json"
-    facts = json.loads(record.read_text()) if record.exists() else {}
+    files = [path for case in (*manifest.training, *manifest.test) for path in case.images]
+    asked: dict[str, object] = {
+        "trainer": trainer(given.epochs),
+        "device": given.device,
+        "labelled": list(split.labelled),
+        "test_sha256": truth_hash(given.data),
+        "images_sha256": hash_value([hash_file(path) for path in files]),
+    }
+    facts = settled(record, asked)
     source = convert(manifest, split, work / "raw")
     number, log, kind = str(NUMBER), work / "log.txt", trainer(given.epochs)
-    predictions = work / "predictions"
+    predictions, results = work / "predictions", work / "results"
+    goes_on = ["--c"] if any(results.rglob("checkpoint_latest.pth")) else []
     steps = {
         "planning": command(peers, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", CONFIGURATION, "-np", "2"),
         "training": command(
-            peers, "nnUNetv2_train", number, CONFIGURATION, "all", "-tr", kind, "-device", given.device
+            peers, "nnUNetv2_train", number, CONFIGURATION, "all", "-tr", kind, "-device", given.device, *goes_on
         ),
         "prediction": command(
             peers, "nnUNetv2_predict", "-i", str(source / "imagesTs"), "-o", str(predictions), "-d", number,
@@ -85,16 +125,17 @@ def main() -> None:
         key = f"{name}_seconds"
         if key in facts:
             continue
-        facts[key] = round(run(words, work, log), 1)
-        facts[f"{name}_peak_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        seconds, peak = run(words, work, log)
+        facts |= {key: round(seconds, 1), f"{name}_peak_bytes": peak}
+        if name == "training":
+            facts["epochs_seconds"] = round(trained_seconds(results), 1)
         record.write_text(json.dumps(facts, indent=1))
     scores = work / "scores"
+    shutil.rmtree(scores, ignore_errors=True)
     result = evaluate(predictions, given.data, scores)
     mean = result.summary.overall["dice"]
     facts |= {
         "peer": "nnunetv2 " + version(peers),
-        "trainer": kind,
-        "labelled": list(split.labelled),
         "dice": None if mean is None else round(mean.mean, 4),
     }
     record.write_text(json.dumps(facts, indent=1))

@@ -19,16 +19,22 @@ def convert(manifest: Manifest, split: Split, raw: Path) -> Path:
     """Write the data set below `raw` unless it is there; return its folder.
 
     Raises:
-        UserError: The labels are regions, which nnU-Net wants in another form than this writes.
+        UserError: The labels are regions, have an ignored value or gaps, which nnU-Net wants in other forms than
+            this writes, or show only some of the structures, which it does not know of.
     """
     scheme = manifest.scheme
     if scheme.regions:
         raise UserError("has regions; this converts exclusive classes only", manifest.source.path)
+    by_name = {case.name: case for case in manifest.training}
+    if any(by_name[name].annotated is not None for name in split.labelled):
+        raise UserError("has labels that show some of the structures, which nnU-Net would learn as background")
+    names = [name for name, value in scheme.values if value]
+    if scheme.ignore is not None or scheme.predicted != tuple(range(len(names) + 1)):
+        raise UserError("has an ignored value, or values with gaps; this converts 0, 1, 2, ... alone")
     folder = raw / f"Dataset{NUMBER}_Budget"
     facts = folder / "dataset.json"
     if facts.exists():
         return folder
-    by_name = {case.name: case for case in manifest.training}
     for name in split.labelled:
         case = by_name[name]
         channels(case, folder / "imagesTr")
@@ -39,7 +45,7 @@ def convert(manifest: Manifest, split: Split, raw: Path) -> Path:
         channels(case, folder / "imagesTs")
     content = {
         "channel_names": {str(number): name for number, name in enumerate(manifest.channels)},
-        "labels": dict(scheme.values),
+        "labels": {"background": 0, **{name: value for name, value in scheme.values if value}},
         "numTraining": len(split.labelled),
         "file_ending": ".nii.gz",
     }

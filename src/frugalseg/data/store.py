@@ -29,7 +29,24 @@ from frugalseg.formats import NewerFormat, require_seal, require_version, seal
 FORMAT_VERSION = 1
 SEAL = "seal"  # the hash of an entry's JSON, beside "sha256" for its arrays
 CHUNK, BLOCK = 64, 32
-_OPEN_ARRAYS = 64
+
+MOST_OPEN = 512  # 0.13 MiB each: measured
+
+
+def open_arrays_at_most() -> int:
+    """Return how many arrays a process keeps open: each has a file descriptor, of which half are for others.
+
+    Opening one anew takes longer than reading a crop of it, and a run of `frugal` reads some 300 of 160 volumes.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 256
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN if soft == resource.RLIM_INFINITY else max(64, min(MOST_OPEN, soft // 2))
+
+
+_OPEN_ARRAYS = open_arrays_at_most()
 
 
 @dataclass(frozen=True)
@@ -128,7 +145,7 @@ def open_array(path: Path) -> Any:
 
 
 class ArrayCache:
-    """Open arrays by path, the most recently used 64 of them; each process (loader worker) opens its own."""
+    """Open arrays by path, the most recently used of them; each process (loader worker) opens its own."""
 
     def __init__(self) -> None:
         self._arrays: OrderedDict[Path, Any] = OrderedDict()

@@ -20,7 +20,7 @@ from frugalseg.inference.restore import Place, placed_blocks
 from frugalseg.inference.window import slabs, thin_axis
 from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
 from frugalseg.jobs.model import Model, load_model
-from frugalseg.jobs.voters import Voters, voters_of, with_votes
+from frugalseg.jobs.voters import Laid, Voters, voters_of, with_votes
 from frugalseg.training.plan import Plan
 
 LEAST = 1e-7  # a probability below this counts as this, as where the temperature was found
@@ -62,6 +62,11 @@ class Ensemble:
     def config(self) -> Config:
         """The first member's."""
         return self.members[0].config
+
+    @property
+    def lost(self) -> list[str]:
+        """The labelled cases that could not be registered onto the last image, and had no vote."""
+        return sorted({name for one in self.voters if one is not None for name in one.lost})
 
     def prepare(self, item: PredictionInput) -> tuple[Prepared, ...]:
         """Read a case and do to it what was done to each member's training images; mostly that is the same for all.
@@ -174,7 +179,8 @@ def open_ensemble(
         _require_like(members[0], folders[0], member, folder)
     voters: tuple[Voters | None, ...] = ()
     if register:
-        voters = _shared([voters_of(*one, data, store) for one in zip(folders, members, strict=True)])
+        laid = Laid()
+        voters = _shared([voters_of(*one, data, store, laid) for one in zip(folders, members, strict=True)])
     if len(runs) > 1 or not facts:
         return Ensemble(members, voters=voters)
     return Ensemble(members, facts["temperature"], tuple(facts["largest"]), voters)

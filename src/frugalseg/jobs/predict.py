@@ -94,6 +94,9 @@ def predict(
     with bar("predicting", len(left)) as advance, WriteBehind() as behind:
         for item, prepared in read_ahead(left, model.prepare, ahead):
             predict_case(model, item, prepared, out, flipped, probabilities, behind)
+            if lost := model.lost:
+                say(f"{item.name}: {', '.join(lost)} cannot be registered onto it, and had no vote")
+                facts.setdefault("not_registered", {})[item.name] = lost
             advance()
     end(out, facts)
     seconds = time.monotonic() - started

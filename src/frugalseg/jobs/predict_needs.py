@@ -15,6 +15,7 @@ from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.prepare import volumes_of
 from frugalseg.jobs.resources import free_disk, look
 from frugalseg.jobs.show import say
+from frugalseg.jobs.voters import bytes_of_votes
 
 WINDOW_FLOATS = 6  # for a voxel of a window and a channel of the first level, while nothing is kept for gradients
 
@@ -44,7 +45,7 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who
     each = 4 * len(model.channels) + 8 * model.scheme.outputs * largest.slab(model.plan.crop)
     need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
     if any(model.voters):
-        need = replace(need, ram=need.ram + sum(one.bytes_needed(largest.voxels) for one in {*model.voters} if one))
+        need = replace(need, ram=need.ram + bytes_of_votes(model.voters, largest.voxels))
     need = replace(need, disk=sum(volume.voxels for volume in volumes))
     both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
     ahead = len(volumes) > 1 and shortage(both, here) is None

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import Entry, StoredCase, open_array
 from frugalseg.data.warp import Floats, restored, thinned
-from frugalseg.errors import UserError
+from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.jobs.show import bar
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
-from frugalseg.semisup.registration import one_thread, register, registration_version
+from frugalseg.semisup.registration import NotRegistered, one_thread, register, registration_version
 
 FIELDS, GUESSES = 2, 4  # versions of what is computed: another one makes it anew
 
@@ -111,6 +111,7 @@ class Registrations:
 
         Raises:
             NotAlikeError: None was found.
+            DataError: Memory ran out.
         """
         how = self.settings.registration.model_dump(mode="json")
         images = [target.image.name, case.image.name]  # whose names carry their keys
@@ -118,14 +119,20 @@ class Registrations:
         entry = Entry(self.root, f"{target.name}-{case.name}", key)
         if entry.read() is None:
             try:
+                # Read anew: many labelled images held at once are more than the registration of two needs.
                 found = register(
-                    self._labelled(case).image, stored_image(target), case.spacing, target.spacing,
+                    stored_image(case), stored_image(target), case.spacing, target.spacing,
                     self.settings.registration,
                 )  # fmt: skip
-            except (ValueError, RuntimeError) as error:
-                line = " ".join(str(error).split())[-200:]
+            except MemoryError as error:  # the images may be alike all the same: nothing is left out for it
+                raise DataError(
+                    f"memory ran out while {case.name} was registered onto it; free some, give the same command "
+                    "again (train: --resume); what is done is kept",
+                    target.image,
+                ) from error
+            except NotRegistered as error:
                 raise NotAlikeError(
-                    f"{case.name} cannot be registered onto {target.name} ({line}); look at both with `frugalseg "
+                    f"{case.name} cannot be registered onto {target.name} ({error}); look at both with `frugalseg "
                     "check`, or choose a method that does not register",
                     "atlas",
                 ) from error

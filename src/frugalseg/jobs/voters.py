@@ -7,7 +7,7 @@ trained on, and must be what the run began with.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,23 +30,51 @@ from frugalseg.jobs.record import RECORD, SPLIT
 from frugalseg.jobs.registrations import stored_labelled
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
-from frugalseg.semisup.registration import one_thread, register
+from frugalseg.semisup.registration import NotRegistered, one_thread, register
 
 BYTES_REGISTERING = 140  # of a voxel, while a pair is registered: measured
 WAY_OUT = "say with --data where the run's data set is, or predict with --no-register"
 
 
 @dataclass(eq=False)
+class Laid:
+    """Labelled cases, each read once, and their displacements onto the image at hand, each found once.
+
+    The models of folds have different cases, of which most are the same. `None`: a case cannot be registered.
+    """
+
+    cases: dict[str, Labelled] = field(default_factory=dict)
+    fields: dict[str, Floats | None] = field(default_factory=dict)
+    onto: Prepared | None = None
+
+    def case(self, stored: StoredCase) -> Labelled:
+        """Return a labelled case."""
+        key = " ".join(files_of(stored))
+        if key not in self.cases:
+            self.cases[key] = stored_labelled(stored)
+        return self.cases[key]
+
+    def begin(self, prepared: Prepared) -> None:
+        """Forget what was laid onto another image."""
+        if self.onto is not prepared:
+            self.fields.clear()
+            self.onto = prepared
+
+
+@dataclass(eq=False)
 class Voters:
     """Labelled cases, and how they are registered onto an image and fused. The last image's vote is kept.
 
-    `files`: the names of their arrays in the store, which carry their keys.
+    `files`: the names of their arrays in the store by case, in order; they carry their keys.
     """
 
     cases: tuple[Labelled, ...]
     files: dict[str, list[str]]
     settings: AtlasSettings
     classes: int
+    laid: Laid = field(default_factory=Laid)
+    lost: tuple[str, ...] = ()
+    """The cases that could not be registered onto the last image, and had no vote."""
     _last: tuple[Prepared, Floats] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,7 +83,11 @@ class Voters:
         return self.files == other.files and self.settings == other.settings
 
     def vote(self, prepared: Prepared) -> Floats:
-        """Return the probabilities (R x K, x, y, z) of a prepared image, 0 for all where nothing is known."""
+        """Return the probabilities (R x K, x, y, z) of a prepared image, 0 for all where nothing is known.
+
+        Raises:
+            UserError: Memory ran out.
+        """
         with self._lock:
             if self._last is None or self._last[0] is not prepared:
                 self._last = None  # before the next one is made
@@ -67,25 +99,40 @@ class Voters:
         room = free_memory() // 2 // (BYTES_REGISTERING * voxels)
         return max(1, min(usable_cpus(), len(self.cases), room))
 
-    def bytes_needed(self, voxels: int) -> int:
-        """Return what the vote about an image of so many voxels holds at most, beside the cases themselves."""
+    @property
+    def keys(self) -> list[str]:
+        """What tells each case's displacement from others: its files, and how it is registered."""
+        how = self.settings.registration.model_dump_json()
+        return [" ".join([*files, how]) for files in self.files.values()]
+
+    def bytes_making(self, voxels: int) -> int:
+        """Return what is held while the vote about an image of so many voxels is made, beside displacements."""
         channels, outputs = len(self.cases[0].image), len(self.cases[0].label) * self.classes
-        laid = 12 * len(self.cases) * voxels  # a displacement of three numbers in single precision
-        making = max(self.workers(voxels) * BYTES_REGISTERING * voxels, bytes_needed(voxels, channels, outputs, 0))
-        return laid + making + 4 * outputs * voxels
+        return max(self.workers(voxels) * BYTES_REGISTERING * voxels, bytes_needed(voxels, channels, outputs, 0))
 
     def _vote(self, prepared: Prepared) -> Floats:
         x, y, z = prepared.placement.prepared_grid.spacing
         spacing, image = (x, y, z), prepared.image
+        known = self.laid.fields
+        self.laid.begin(prepared)
+        missing = {key: case for key, case in zip(self.keys, self.cases, strict=True) if key not in known}
 
         def lay(case: Labelled) -> Floats | None:
             try:
                 return register(case.image, image, case.spacing, spacing, self.settings.registration)
-            except (ValueError, RuntimeError):  # this one does not vote
+            except NotRegistered:  # this one does not vote
                 return None
+            except MemoryError as error:
+                raise UserError(
+                    "memory ran out while labelled cases were registered onto an image; free some, or predict with "
+                    "--no-register",
+                    "predict",
+                ) from error
 
         with one_thread(), ThreadPoolExecutor(self.workers(image[0].size)) as pool:
-            laid = list(pool.map(lay, self.cases))
+            known.update(zip(missing, pool.map(lay, missing.values()), strict=True))
+        laid = [known[key] for key in self.keys]
+        self.lost = tuple(name for name, one in zip(self.files, laid, strict=True) if one is None)
         cases = [case for case, one in zip(self.cases, laid, strict=True) if one is not None]
         fields = [one for one in laid if one is not None]
         if not cases:
@@ -93,6 +140,15 @@ class Voters:
             return np.zeros((groups * self.classes, *image.shape[1:]), np.float32)
         found = fused(image, spacing, cases, lambda number: fields[number], self.classes, self.settings.fusion)
         return found.reshape(-1, *found.shape[2:])
+
+
+def bytes_of_votes(voters: Sequence[Voters | None], voxels: int) -> int:
+    """Return what the votes of an ensemble's voters about an image of so many voxels hold at most."""
+    asked = list(dict.fromkeys(one for one in voters if one is not None))
+    pairs = {key for one in asked for key in one.keys}
+    kept = sum(4 * len(one.cases[0].label) * one.classes * voxels for one in asked)
+    displacements = 12 * len(pairs) * voxels  # three numbers in single precision
+    return displacements + kept + max((one.bytes_making(voxels) for one in asked), default=0)
 
 
 def with_votes(slabs: Iterable[Tensor], axis: int, votes: Floats, share: float, groups: int) -> Iterator[Tensor]:
@@ -114,7 +170,7 @@ def with_votes(slabs: Iterable[Tensor], axis: int, votes: Floats, share: float, 
         start = stop
 
 
-def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | None) -> Voters | None:
+def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | None, laid: Laid) -> Voters | None:
     """Return a run's voters, None where its configuration gives them no share.
 
     Args:
@@ -122,6 +178,7 @@ def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | No
         model: Its model.
         data: The run's data set, if it is not where it was.
         store: Where prepared cases are kept.
+        laid: What the ensemble's voters share.
 
     Raises:
         UserError: The data set is not there.
@@ -163,7 +220,8 @@ def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | No
             raise DataError(
                 f"the image or label of {case.name!r} is not what the run began with; {WAY_OUT}", source.path
             )
-    return Voters(tuple(stored_labelled(case) for case in cases), files, settings, model.scheme.classes)
+    own = {case.name: files[case.name] for case in cases}
+    return Voters(tuple(laid.case(case) for case in cases), own, settings, model.scheme.classes, laid)
 
 
 def files_of(case: StoredCase) -> list[str]:

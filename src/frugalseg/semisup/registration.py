@@ -20,6 +20,11 @@ from frugalseg.semisup.shown import shown_by_both
 from frugalseg.settings import Settings
 
 LEAST_SIDE = 4  # voxels; below it an axis counts as flat
+NO_MEMORY = ("allocate memory", "bad_alloc")  # what SimpleITK says; it has one class for all errors
+
+
+class NotRegistered(ValueError):
+    """No displacement was found between two images."""
 
 
 class RegistrationSettings(Settings):
@@ -49,8 +54,24 @@ def register(
         settings: How.
 
     Raises:
-        ValueError: No field was found: it has values that are no numbers.
+        NotRegistered: None was found.
+        MemoryError: Memory ran out, which says nothing about the images.
     """
+    try:
+        found = _registered(moving, fixed, moving_spacing, spacing, settings)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[-200:]
+        if any(sign in str(error) for sign in NO_MEMORY):
+            raise MemoryError(line) from error
+        raise NotRegistered(line) from error
+    if not np.isfinite(found).all():
+        raise NotRegistered("the field has values that are no numbers")
+    return found
+
+
+def _registered(
+    moving: Floats, fixed: Floats, moving_spacing: Spacing, spacing: Spacing, settings: RegistrationSettings
+) -> Floats:
     import SimpleITK as sitk
 
     sides = fixed.shape[1:]
@@ -65,8 +86,6 @@ def register(
         whole, sitk.sitkVectorFloat32, still.GetSize(), still.GetOrigin(), still.GetSpacing()
     )
     found = sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0)[:, : sides[0], : sides[1], : sides[2]]
-    if not np.isfinite(found).all():
-        raise ValueError("no deformation was found: the field has values that are no numbers")
     return np.ascontiguousarray(found)
 
 

@@ -86,7 +86,10 @@ def run_cell(task: Task) -> Outcome:
     done = finished(task)
     if done is not None:
         return done
+    from frugalseg.jobs.machine import forget_peak
+
     clock = Clock(task.folder)
+    forget_peak()  # of the cell before, in the same process
     try:
         with logged(task.folder / LOG):
             facts = _run(task, clock)

@@ -9,6 +9,7 @@ from frugalseg.errors import UserError
 from frugalseg.files import read_text
 from frugalseg.jobs.show import say
 from frugalseg.study.design import make_design, parse_seeds
+from frugalseg.study.estimate import Timer, measure_step
 from frugalseg.study.length import Equal, Length
 from frugalseg.study.run import Mapper, plan, study, study_data
 
@@ -41,10 +42,15 @@ def run_study(
     available = len([case for case in manifest.labelled if case.name not in manifest.validation])
     design = make_design(methods, labels, parse_seeds(label_seeds), available, floor, ceiling, primary)
     length = Length(steps, minutes, equal)
+    timer: Timer = measure_step
+    if processes > 1:
+        from frugalseg.study.timed import timed_beside
+
+        timer = timed_beside(min(processes, len(design.cells)))
     if only_plan:
         if (steps is None) == (minutes is None):
             raise UserError("give --steps N or --minutes M, so that time can be told", "--steps")
-        print(plan(data, design, length, settings, store, keep).render())
+        print(plan(data, design, length, settings, store, keep, timer).render())
         return 0
     if out is None:
         raise UserError("is needed: the folder of the study", "--out")
@@ -59,7 +65,7 @@ def run_study(
         from frugalseg.study.on_ray import on_ray
 
         mapper = on_ray(ray)
-    result = study(data, out, design, length, settings, store, keep, mapper)
+    result = study(data, out, design, length, settings, store, keep, mapper, timer)
     if result.done:
         print(read_text(out / "summary.md"))
     say(f"{result.done} runs finished, {len(result.failed)} failed; {out / 'report.html'}")

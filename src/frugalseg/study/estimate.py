@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,10 +87,30 @@ def estimate(
     return Estimate(len(design.cells), dict(steps), seconds, disk)
 
 
+Timer = Callable[[Path, str | Path, int, int, Sequence[str], Path | None], StepCost]
+"""What returns the cost of a step: `measure_step`, or what does so where several cells run at a time."""
+
+
 def measure_step(
-    data: Path, recipe: str | Path, labels: int, seed: int, overrides: Sequence[str], store: Path | None
+    data: Path,
+    recipe: str | Path,
+    labels: int,
+    seed: int,
+    overrides: Sequence[str],
+    store: Path | None,
+    begin: Callable[[], object] | None = None,
 ) -> StepCost:
-    """Time a few training steps of a method on the data, after a warm-up. Nothing is written but prepared cases."""
+    """Time a few training steps of a method on the data, after a warm-up. Nothing is written but prepared cases.
+
+    Args:
+        data: The data set.
+        recipe: The method.
+        labels: Size of the budget.
+        seed: Of the label set.
+        overrides: Settings.
+        store: Where prepared cases are kept.
+        begin: Called right before the steps.
+    """
     from frugalseg.jobs.measure import undertaken
 
     if not load_config(recipe, overrides).trained:
@@ -98,6 +118,8 @@ def measure_step(
     run = undertaken(data, recipe, labels, seed, overrides, store)
     network = run.network()
     size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    if begin is not None:
+        begin()
     before = run.config.pretrain
     spent = 0.0
     if before is not None:

@@ -10,7 +10,7 @@ from typing import Literal
 from frugalseg.errors import UserError
 from frugalseg.jobs.show import say
 from frugalseg.study.design import Design
-from frugalseg.study.estimate import UNTRAINED, StepCost, measure_step
+from frugalseg.study.estimate import UNTRAINED, StepCost, Timer, measure_step
 
 Equal = Literal["steps", "time"]
 
@@ -31,7 +31,12 @@ class Length:
 
 
 def steps_of(
-    data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None
+    data: Path,
+    design: Design,
+    length: Length,
+    overrides: Sequence[str],
+    store: Path | None,
+    timer: Timer = measure_step,
 ) -> dict[str, int]:
     """Return each method's number of steps: the one asked for, or what fits into the minutes.
 
@@ -48,7 +53,7 @@ def steps_of(
         if length.equal == "time":
             raise UserError("--equal time needs --minutes, not --steps", "--equal")
         return dict.fromkeys(design.recipes, length.steps)
-    return fitting_steps(step_costs(data, design, overrides, store), length)
+    return fitting_steps(step_costs(data, design, overrides, store, timer), length)
 
 
 def fitting_steps(costs: Mapping[str, StepCost], length: Length) -> dict[str, int]:
@@ -72,15 +77,21 @@ def steps_of_added(
     length: Length,
     overrides: Sequence[str],
     store: Path | None,
+    timer: Timer = measure_step,
 ) -> dict[str, int]:
     """Return the steps of methods that were added to a begun study: the others', or their own at equal time."""
     if length.equal == "steps":
         return dict.fromkeys(added, max(steps.values()))
-    return fitting_steps(step_costs(data, design, overrides, store, added), length) if added else {}
+    return fitting_steps(step_costs(data, design, overrides, store, timer, added), length) if added else {}
 
 
 def step_costs(
-    data: Path, design: Design, overrides: Sequence[str], store: Path | None, names: Sequence[str] | None = None
+    data: Path,
+    design: Design,
+    overrides: Sequence[str],
+    store: Path | None,
+    timer: Timer = measure_step,
+    names: Sequence[str] | None = None,
 ) -> dict[str, StepCost]:
     """Return the measured cost of a step of every method, or of those named, at the smallest budget."""
     first = design.cells[0]
@@ -88,9 +99,8 @@ def step_costs(
     for name, recipe in design.recipes.items():
         if names is not None and name not in names:
             continue
-        found[name] = measure_step(
-            data, recipe, first.labels, first.seed, design.settings_of(name, overrides), store
-        )
+        settings = design.settings_of(name, overrides)
+        found[name] = timer(data, recipe, first.labels, first.seed, settings, store)
         if found[name] is not UNTRAINED:
             say(f"{name}: {found[name].seconds:.3g} s a step (timed)")
     return found

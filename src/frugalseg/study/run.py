@@ -24,7 +24,7 @@ from frugalseg.jobs.evaluate import truth_hash
 from frugalseg.jobs.show import bar, say
 from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.design import Design, require_comparable
-from frugalseg.study.estimate import Estimate, estimate
+from frugalseg.study.estimate import Estimate, Timer, estimate, measure_step
 from frugalseg.study.invocation import command_line
 from frugalseg.study.length import Length, fitting_steps, length_settings, step_costs, steps_of, steps_of_added
 from frugalseg.study.table import write_cells
@@ -53,6 +53,7 @@ def study(
     store: Path | None = None,
     keep: bool = True,
     mapper: Mapper | None = None,
+    timer: Timer = measure_step,
 ) -> StudyResult:
     """Run what is not finished of a study, and write its table, summary, figures and page.
 
@@ -65,13 +66,14 @@ def study(
         store: Where prepared cases are kept.
         keep: Keep runs and predictions, or only their scores.
         mapper: What runs the tasks; by default this process, one after another.
+        timer: What times the steps that fit into minutes: as many at a time as `mapper` runs tasks.
 
     Raises:
         UserError: The study cannot be run as it is designed, or the folder belongs to another one.
     """
     with ExitStack() as held:
         held.enter_context(FolderLock(out))
-        facts, tasks = settle(data, out, design, length, overrides, store, keep)
+        facts, tasks = settle(data, out, design, length, overrides, store, keep, timer)
         outcomes = run_all(tasks, mapper or one_after_another)
     failed = tuple((item.folder.name, item.error) for item in outcomes if item.error is not None)
     done = [item.folder for item in outcomes if item.error is None]
@@ -94,6 +96,7 @@ def settle(
     overrides: Sequence[str],
     store: Path | None,
     keep: bool,
+    timer: Timer = measure_step,
 ) -> tuple[dict[str, Any], list[Task]]:
     """Decide everything before the first run, hold it to what the folder was begun with, and return the tasks."""
     manifest = study_data(data)
@@ -123,9 +126,9 @@ def settle(
         require_same(facts, before, out)
         steps = {name: int(count) for name, count in before["steps"].items()}
         added = [name for name in design.recipes if name not in steps]
-        steps |= steps_of_added(data, design, added, steps, length, overrides, store)
+        steps |= steps_of_added(data, design, added, steps, length, overrides, store, timer)
     else:
-        steps = steps_of(data, design, length, overrides, store)
+        steps = steps_of(data, design, length, overrides, store, timer)
     facts["steps"] = steps
     if before is None or any(before.get(key) != value for key, value in facts.items()):
         write_json(out / STUDY, seal(facts))
@@ -182,13 +185,19 @@ def study_data(data: Path) -> Manifest:
 
 
 def plan(
-    data: Path, design: Design, length: Length, overrides: Sequence[str], store: Path | None, keep: bool
+    data: Path,
+    design: Design,
+    length: Length,
+    overrides: Sequence[str],
+    store: Path | None,
+    keep: bool,
+    timer: Timer = measure_step,
 ) -> Estimate:
     """Return what a study would take, from a few timed steps of each method; nothing is written but the store."""
     configs = load_configs(design, overrides)
     require_comparable(configs, length.equal)
     manifest = study_data(data)
-    costs = step_costs(data, design, overrides, store)
+    costs = step_costs(data, design, overrides, store, timer)
     return estimate(design, costs, fitting_steps(costs, length), manifest, keep)
 
 

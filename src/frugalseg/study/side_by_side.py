@@ -12,11 +12,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import NoReturn
 
 from frugalseg.errors import UserError
 from frugalseg.jobs.resources import SHARE, usable_cpus
@@ -38,7 +40,7 @@ def side_by_side(processes: int, serve: Callable[[Connection], None] | None = No
     """
 
     def mapper(tasks: Sequence[Task], ended: Callable[[Outcome], None]) -> None:
-        gpus = _visible_gpus()
+        gpus = visible_gpus()
         crew = [_Worker(number, gpus, processes, serve or _serve) for number in range(min(processes, len(tasks)))]
         try:
             with StopRequest() as stop:
@@ -65,11 +67,7 @@ class _Worker:
         self, number: int, gpus: Sequence[str], processes: int, serve: Callable[[Connection], None]
     ) -> None:
         self.serve = serve
-        self.environment = {SHARE: str(processes)}
-        if "OMP_NUM_THREADS" not in os.environ:
-            self.environment["OMP_NUM_THREADS"] = str(max(1, usable_cpus() // processes))
-        if gpus:
-            self.environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        self.environment = environment_of(number, gpus, processes)
         self.job: _Job | None = None
         self._start()
 
@@ -78,8 +76,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
         self.process: BaseProcess = context.Process(target=self.serve, args=(far,), name="frugalseg-cells")
-        with _environment(self.environment):
-            self.process.start()
+        started_in(self.environment, self.process)
         far.close()
 
     def give(self, job: _Job) -> None:
@@ -139,7 +136,7 @@ def _share(
 
 
 def _let_them_save(busy: Sequence[_Worker]) -> None:
-    """Pass a signal on and wait until all have saved; a process that is scoring just ends."""
+    """Pass a signal on and wait until all have saved what they are at."""
     for worker in busy:
         worker.process.terminate()
     waiting = list(busy)
@@ -155,6 +152,7 @@ def _let_them_save(busy: Sequence[_Worker]) -> None:
 def _serve(pipe: Connection) -> None:
     """Run what comes through the pipe until it closes. A terminal's Ctrl-C is for the process that began us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)  # training has its own way to stop; all else ends here, and says so
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     answer: Outcome | BaseException
     for task in _received(pipe):
@@ -171,9 +169,13 @@ def _received(pipe: Connection) -> Iterator[Task]:
     while True:
         try:
             task = pipe.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError, Interrupted):
             return
         yield task
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
 
 
 def _leave_with(parent: int) -> None:
@@ -183,7 +185,23 @@ def _leave_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _visible_gpus() -> list[str]:
+def environment_of(number: int, gpus: Sequence[str], processes: int) -> dict[str, str]:
+    """Return what process `number` of so many finds in its environment: its share of the processors, its GPU."""
+    found = {SHARE: str(processes)}
+    if "OMP_NUM_THREADS" not in os.environ:
+        found["OMP_NUM_THREADS"] = str(max(1, usable_cpus() // processes))
+    if gpus:
+        found["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return found
+
+
+def started_in(environment: Mapping[str, str], process: BaseProcess) -> None:
+    """Start a process with these variables in its environment."""
+    with _environment(environment):
+        process.start()
+
+
+def visible_gpus() -> list[str]:
     import torch
 
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -193,7 +211,7 @@ def _visible_gpus() -> list[str]:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables that a child must find when it begins; libraries read them when they are loaded."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

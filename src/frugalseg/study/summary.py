@@ -140,8 +140,11 @@ def _comparisons(rows: Sequence[Row], design: Design, known: Sequence[tuple[str,
         seeds = _shared(rows, first, second) if first in known and second in known else ()
         if seeds:
             results.append((one, _paired(rows, one, seeds, "dice"), _paired(rows, one, seeds, "hd95_mm")))
-    tested = [(one, result) for one, result, _ in results if one in declared and result.p is not None]
-    adjusted = dict(zip([one for one, _ in tested], holm([result.p or 0.0 for _, result in tested]), strict=True))
+    told = {one: result.p for one, result, _ in results}
+    p_values = [told.get(one) for one in declared]
+    # What was declared and has no runs yet, or too few, counts: else each look would be corrected for less.
+    corrected = holm([1.0 if p is None else p for p in p_values])
+    adjusted = {one: own for one, p, own in zip(declared, p_values, corrected, strict=True) if p is not None}
     return tuple(
         Compared(one.first, one.second, one.labels, one in declared, result, adjusted.get(one), distance)
         for one, result, distance in results

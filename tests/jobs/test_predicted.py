@@ -45,7 +45,7 @@ def test_a_case_is_done_when_all_its_files_are_there(tmp_path: Path, inputs: lis
     out, facts = tmp_path / "out", facts_of(inputs)
     assert names(unfinished(out, facts, inputs, ["x"], True)) == ["a", "b", "c"]
     assert not out.exists()
-    begin(out, facts, inputs)
+    begin(out, facts, inputs, (), [])
     for name in ("a.nii.gz", "a_probability_x.nii.gz", "b.nii.gz"):
         (out / name).touch()
     assert names(unfinished(out, facts, inputs, ["x"], True)) == ["b", "c"]
@@ -54,21 +54,25 @@ def test_a_case_is_done_when_all_its_files_are_there(tmp_path: Path, inputs: lis
 
 def test_an_image_that_changed_is_predicted_again(tmp_path: Path, inputs: list[PredictionInput]) -> None:
     out, facts = tmp_path / "out", facts_of(inputs)
-    begin(out, facts, inputs)
+    noted = begin(out, facts, inputs, (), [])
     for name in "abc":
         (out / f"{name}.nii.gz").touch()
+    end(out, noted)
     assert unfinished(out, facts, inputs, [], True) == ()
     inputs[1].files[0].write_bytes(b"longer")
     os.utime(inputs[2].files[0], ns=(1, 1))
+    left = unfinished(out, facts, inputs, [], True)
+    assert names(left) == ["b", "c"]
+    begin(out, facts, inputs, left, [])  # and is killed before it predicts one
     assert names(unfinished(out, facts, inputs, [], True)) == ["b", "c"]
 
 
 def test_a_finished_folder_takes_further_cases(tmp_path: Path, inputs: list[PredictionInput]) -> None:
     out, facts = tmp_path / "out", facts_of(inputs[:2])
-    begin(out, facts, inputs[:2])
+    noted = begin(out, facts, inputs[:2], (), [])
     for name in "ab":
         (out / f"{name}.nii.gz").touch()
-    end(out, facts)
+    end(out, noted)
     assert not (out / UNFINISHED).exists()
     assert names(unfinished(out, facts_of(inputs), inputs, [], True)) == ["c"]
 
@@ -84,13 +88,19 @@ def test_a_finished_folder_takes_further_cases(tmp_path: Path, inputs: list[Pred
 def test_what_something_else_made_is_refused(
     tmp_path: Path, inputs: list[PredictionInput], changed: dict[str, Any], named: str
 ) -> None:
-    begin(tmp_path / "out", facts_of(inputs), inputs)
+    begin(tmp_path / "out", facts_of(inputs), inputs, (), [])
     with pytest.raises(UserError, match=f"was begun with another {named}"):
         unfinished(tmp_path / "out", facts_of(inputs, **changed), inputs, [], True)
 
 
 def test_a_run_may_have_been_moved(tmp_path: Path, inputs: list[PredictionInput]) -> None:
-    begin(tmp_path / "out", facts_of(inputs, run="here", members=[{"model_sha256": "z", "run": "here"}]), inputs)
+    begin(
+        tmp_path / "out",
+        facts_of(inputs, run="here", members=[{"model_sha256": "z", "run": "here"}]),
+        inputs,
+        (),
+        [],
+    )
     moved = facts_of(inputs, run="there", members=[{"model_sha256": "z", "run": "there"}])
     assert len(unfinished(tmp_path / "out", moved, inputs, [], True)) == 3
 
@@ -104,7 +114,7 @@ def test_folders_of_something_else(tmp_path: Path, inputs: list[PredictionInput]
         unfinished(out, facts_of(inputs), inputs, [], False)
     with pytest.raises(UserError, match="holds no predictions to go on with"):
         unfinished(out, facts_of(inputs), inputs, [], True)
-    begin(out, facts_of(inputs), inputs)
+    begin(out, facts_of(inputs), inputs, (), [])
     with pytest.raises(UserError, match="--resume goes on with it"):
         unfinished(out, facts_of(inputs), inputs, [], False)
     (out / UNFINISHED).write_text('{"format_version": 1, "stamps": {"x": "new"}}')

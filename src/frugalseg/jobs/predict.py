@@ -89,7 +89,7 @@ def predict(
             names = ", ".join(model.channels[channel] for channel in item.missing)
             say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
     ahead = bool(left) and say_needs(model, left, out)
-    begin(out, facts, inputs)
+    facts = begin(out, facts, inputs, left, words)
     started = time.monotonic()
     with bar("predicting", len(left)) as advance, WriteBehind() as behind:
         for item, prepared in read_ahead(left, model.prepare, ahead):

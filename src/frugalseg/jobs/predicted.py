@@ -95,18 +95,28 @@ def unfinished(
     return tuple(left)
 
 
-def begin(out: Path, facts: Mapping[str, Any], inputs: Sequence[PredictionInput]) -> None:
-    """Note what is about to be made, and of which files.
+def begin(
+    out: Path,
+    facts: Mapping[str, Any],
+    inputs: Sequence[PredictionInput],
+    left: Sequence[PredictionInput],
+    words: Sequence[str],
+) -> dict[str, Any]:
+    """Note what is about to be made, and of which files; return what predictions.json will hold.
 
     Raises:
         DataError: It cannot be written.
     """
-    write_json(out / UNFINISHED, {**facts, "stamps": _stamps(inputs)})
+    for path in (path for item in left for path in written_files(out, item, words)):
+        path.unlink(missing_ok=True)  # of a file that changed: the note is about the file as it is now
+    noted = {**facts, "stamps": _stamps(inputs)}
+    write_json(out / UNFINISHED, noted)
+    return noted
 
 
-def end(out: Path, facts: Mapping[str, Any]) -> None:
+def end(out: Path, noted: Mapping[str, Any]) -> None:
     """Write predictions.json: all of it is there."""
-    write_json(out / RECORD, facts)
+    write_json(out / RECORD, noted)
     (out / UNFINISHED).unlink(missing_ok=True)
 
 

@@ -118,7 +118,7 @@ def register(
         cases = prepare_cases(manifest, wanted, split.readable, root, preparation, workers, lambda _: advance())
     found = with_guesses(cases, len(split.labelled), manifest.scheme, settings, root)
     guesses = {case.name: case.guess for case in found}
-    begin(out, facts, inputs)
+    facts = begin(out, facts, inputs, left, words)
     with bar("writing", len(left)) as advance, WriteBehind() as behind:
         for item in left:
             grid, image = read_input(item, manifest.channels)

@@ -151,7 +151,8 @@ def _run(task: Task, clock: Clock) -> dict[str, Any]:
         raise Interrupted(result.signal)
     clock.keep()  # a signal during the rest ends the process at once
     if not (predictions / RECORD).exists():  # written last: without it, what lies there is half of it
-        predict(run, [task.data], predictions, store=task.store, resume=True)
+        shutil.rmtree(predictions, ignore_errors=True)
+        predict(run, [task.data], predictions, store=task.store)
     shutil.rmtree(scores, ignore_errors=True)
     found = evaluate(predictions, task.data, scores)
     shutil.copyfile(scores / CASES, task.folder / CASES)

@@ -89,16 +89,18 @@ def predict(
             names = ", ".join(model.channels[channel] for channel in item.missing)
             say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
     ahead = bool(left) and say_needs(model, left, out)
-    facts = begin(out, facts, inputs, left, words)
+    noted: dict[str, Any] | None = None
     started = time.monotonic()
     with bar("predicting", len(left)) as advance, WriteBehind() as behind:
         for item, prepared in read_ahead(left, model.prepare, ahead):
+            if noted is None:  # not before: an image that cannot be read leaves nothing behind
+                noted = begin(out, facts, inputs, left, words)
             predict_case(model, item, prepared, out, flipped, probabilities, behind)
             if lost := model.lost:
                 say(f"{item.name}: {', '.join(lost)} cannot be registered onto it, and had no vote")
-                facts.setdefault("not_registered", {})[item.name] = lost
+                noted.setdefault("not_registered", {})[item.name] = lost
             advance()
-    end(out, facts)
+    end(out, noted or begin(out, facts, inputs, left, words))
     seconds = time.monotonic() - started
     say(f"predicted {len(left)} cases in {seconds:.1f} s; in {out}")
     return [written_files(out, item, ())[0] for item in inputs]

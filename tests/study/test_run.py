@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_again_runs_nothing_and_scores_alone_are_enough(
         (tmp_path / "study" / "cells" / path.name).mkdir(parents=True)
         for name in (CELL, CASES):
             shutil.copy(path / name, tmp_path / "study" / "cells" / path.name)
-    monkeypatch.setattr("frugalseg.study.cell._run", lambda task: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr("frugalseg.study.cell._run", lambda *_: pytest.fail("a finished cell was run again"))
     result = micro_study(data, tmp_path / "study", store)
     assert result.done == 9
     assert (tmp_path / "study" / "cells.csv").read_bytes() == (finished / "cells.csv").read_bytes()
@@ -165,18 +166,15 @@ def test_other_data_or_settings_are_not_taken_for_the_same_study(
         study(data, tmp_path / "study2", single, LENGTH, OVERRIDES, store)
 
 
-def test_minutes_become_steps_once(
-    data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_minutes_become_steps_once(data: Path, store: Path, tmp_path: Path) -> None:
     design = micro_design((0,))
     equal = steps_of(data, design, Length(minutes=0.05), OVERRIDES, store)
     assert len(set(equal.values())) == 1
-    with monkeypatch.context() as timed:  # a busy machine times what it likes
-        timed.setattr(
-            "frugalseg.study.length.measure_step",
-            lambda data, recipe, *_: StepCost(0.2 if "sscpcseg" in str(recipe) else 0.1, 1),
-        )
-        own = steps_of(data, design, Length(minutes=0.05, equal="time"), OVERRIDES, store)
+
+    def timer(data: Path, recipe: str | Path, *_: Any) -> StepCost:  # a busy machine times what it likes
+        return StepCost(0.2 if "sscpcseg" in str(recipe) else 0.1, 1)
+
+    own = steps_of(data, design, Length(minutes=0.05, equal="time"), OVERRIDES, store, timer)
     assert own["cpcseg"] == 2 * own["sscpcseg"] == 30
     for wrong in (Length(), Length(steps=3, minutes=1.0), Length(steps=3, equal="time")):
         with pytest.raises(UserError, match=r"--steps|--equal"):
@@ -198,7 +196,7 @@ def test_the_command_on_the_page_is_the_study_s(
     out = tmp_path / "again"
     shutil.copytree(finished, out)
     before = read_json_object(out / "study.json")
-    monkeypatch.setattr("frugalseg.study.cell._run", lambda task: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr("frugalseg.study.cell._run", lambda *_: pytest.fail("a finished cell was run again"))
     monkeypatch.setattr("sys.argv", [*words[:-1], str(out), "--store", str(store)])
     with pytest.raises(SystemExit) as left:
         main()
@@ -222,16 +220,19 @@ def test_a_method_can_be_added_and_takes_as_many_steps(data: Path, store: Path, 
 
 
 def test_at_equal_time_an_added_method_has_its_own_steps_and_the_others_keep_theirs(
-    data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, store: Path, tmp_path: Path
 ) -> None:
     # Not timed: beside other work a step of either may take longer.
     costs = {"cpcseg": StepCost(0.1, 1), "sscpcseg": StepCost(0.3, 1)}
-    monkeypatch.setattr("frugalseg.study.length.measure_step", lambda data, recipe, *rest: costs[str(recipe)])
+
+    def timer(data: Path, recipe: str | Path, *_: Any) -> StepCost:
+        return costs[str(recipe)]
+
     length = Length(minutes=0.05, equal="time")
     alone = make_design(["cpcseg"], ["1"], (0,), 4, floor="cpcseg", ceiling=False)
-    first, _ = settle(data, tmp_path / "study", alone, length, OVERRIDES, store, True)
+    first, _ = settle(data, tmp_path / "study", alone, length, OVERRIDES, store, True, timer)
     both = make_design(["cpcseg", "sscpcseg"], ["1"], (0,), 4, floor="cpcseg", ceiling=False)
-    facts, _ = settle(data, tmp_path / "study", both, length, OVERRIDES, store, True)
+    facts, _ = settle(data, tmp_path / "study", both, length, OVERRIDES, store, True, timer)
     assert first["steps"] == {"cpcseg": 30}
     assert facts["steps"] == {"cpcseg": 30, "sscpcseg": 10}
 

@@ -117,7 +117,7 @@ def scores_table(results: Results, labels: int) -> str:
             *(f"{results.means(method, labels, 'dice', name).mean():.4f}" for name in structures),
             f"{results.means(method, labels, 'hd95_mm').mean():.2f}",
             f"{results.means(method, labels, 'surface_dice').mean():.4f}",
-            results.minutes(method, labels, "training_seconds"),
+            results.minutes(method, labels, "training_seconds") if results.steps(method, labels) != "0" else "0",
             results.minutes(method, labels, "seconds"),
         ]
         lines.append("| " + " | ".join(values) + " |")

@@ -37,6 +37,10 @@ def test_ct_that_is_not_named_so_is_told() -> None:
     assert "channel 0 (image) looks like CT (lowest value -1024" in remark.found
     assert "preprocess.normalise=ct" in remark.todo
     assert [one.kind for one in image_remarks(hounsfield[None], [])] == ["like-ct"]
+    second = image_remarks(np.stack([noise(), hounsfield]), ["PET", "CTres"])[0]
+    assert "channel 1 (CTres)" in second.found
+    assert '{"1": "CT"}' in second.todo
+    assert "preprocess.normalise=[zscore,ct]" in second.todo
     hounsfield[0, 0, 0] = np.nan
     assert [one.kind for one in image_remarks(hounsfield[None], ["image"])] == ["not-finite"]
 

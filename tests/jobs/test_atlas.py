@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,3 +226,15 @@ def test_another_version_of_what_registers_is_named(
         monkeypatch.setattr(f"frugalseg.jobs.{module}.registration_version", lambda: "99.1")
     with pytest.raises(DataError, match=r"was begun with SimpleITK \d.*; 99\.1 is here"):
         train(data, tmp_path / "run", "atlas-teacher", labels=2, overrides=TINY, store=store, resume=True)
+
+
+def test_memory_that_runs_out_does_not_say_that_images_are_not_alike(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> Any:
+        raise MemoryError("Failed to allocate memory for image.")
+
+    monkeypatch.setattr("frugalseg.jobs.registrations.register", failing)
+    cases, _ = stored(data, tmp_path / "store", 2)
+    with pytest.raises(DataError, match="memory ran out while case"):
+        with_guesses(cases, 2, read_manifest(data).scheme, AtlasSettings(), tmp_path / "store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from frugalseg.files import read_json_object
 from frugalseg.inference.inputs import PredictionInput
 from frugalseg.jobs import predict as predicting
 from frugalseg.jobs.predict import predict
-from frugalseg.jobs.predicted import RECORD, UNFINISHED, begin, end, unfinished
+from frugalseg.jobs.predicted import RECORD, UNFINISHED, begin, end, note_lost, read_record, unfinished
 from frugalseg.jobs.register import register
 from tests.faults.micro import micro_data, micro_run
 from tests.jobs.test_atlas import write_alike_with_test
@@ -105,6 +106,40 @@ def test_a_run_may_have_been_moved(tmp_path: Path, inputs: list[PredictionInput]
     assert len(unfinished(tmp_path / "out", moved, inputs, [], True)) == 3
 
 
+def test_cases_that_are_not_asked_for_now_stay_in_the_record(tmp_path: Path, inputs: list[PredictionInput]) -> None:
+    out = tmp_path / "out"
+    noted = begin(out, facts_of(inputs[:2]), inputs[:2], inputs[:2], [])
+    for name in "ab":
+        (out / f"{name}.nii.gz").touch()
+    note_lost(out, noted, "a", ["x"])
+    note_lost(out, noted, "b", ["y"])
+    assert read_record(out, UNFINISHED)["not_registered"] == {"a": ["x"], "b": ["y"]}, "also if it is killed now"
+    end(out, noted)
+    (out / "b.nii.gz").unlink()
+    left = unfinished(out, facts_of(inputs[1:]), inputs[1:], [], True)
+    assert names(left) == ["b", "c"]
+    end(out, begin(out, facts_of(inputs[1:]), inputs[1:], left, []))
+    found = read_record(out)
+    assert set(found["cases"]) == {"a", "b", "c"}
+    assert found["not_registered"] == {"a": ["x"]}, "b is predicted anew"
+    for name in "bc":
+        (out / f"{name}.nii.gz").touch()
+    assert unfinished(out, facts_of(inputs), inputs, [], True) == ()
+    os.utime(inputs[0].files[0], ns=(1, 1))
+    assert names(unfinished(out, facts_of(inputs), inputs, [], True)) == ["a"]
+
+
+def test_a_record_that_does_not_say_whether_probabilities_were_written(
+    tmp_path: Path, inputs: list[PredictionInput]
+) -> None:
+    out = tmp_path / "out"
+    end(out, begin(out, facts_of(inputs), inputs, (), []))
+    for item in inputs:
+        (out / f"{item.name}.nii.gz").touch()
+    assert unfinished(out, facts_of(inputs, probabilities=False), inputs, [], True) == ()
+    assert len(unfinished(out, facts_of(inputs, probabilities=True), inputs, ["x"], True)) == 3
+
+
 def test_folders_of_something_else(tmp_path: Path, inputs: list[PredictionInput]) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -171,5 +206,13 @@ def test_registering_goes_on_too(tmp_path: Path) -> None:
     files[0].unlink()
     assert register(data, tmp_path / "out", labels=2, store=store, resume=True) == files
     assert files[0].read_bytes() == made
+    shutil.copyfile(data / "imagesTs" / "case9.nii.gz", data / "imagesTs" / "later.nii.gz")
+    facts = read_json_object(data / "dataset.json")
+    facts |= {"test": [*facts["test"], "./imagesTs/later.nii.gz"], "numTest": 2}
+    (data / "dataset.json").write_text(json.dumps(facts))
+    before = files[0].stat().st_mtime_ns
+    more = register(data, tmp_path / "out", labels=2, store=store, resume=True)
+    assert [path.name for path in more] == ["case9.nii.gz", "later.nii.gz"]
+    assert files[0].stat().st_mtime_ns == before
     with pytest.raises(UserError, match="another model_sha256"):
         register(data, tmp_path / "out", labels=3, store=store, resume=True)

@@ -14,9 +14,9 @@ from frugalseg.errors import UserError
 from frugalseg.jobs.resources import SHARE
 from frugalseg.study import command
 from frugalseg.study.command import run_study
-from frugalseg.study.estimate import UNTRAINED, measure_step
+from frugalseg.study.estimate import UNTRAINED, StepCost, measure_step
 from frugalseg.study.side_by_side import environment_of
-from frugalseg.study.timed import _answer, timed_beside
+from frugalseg.study.timed import _answers, _time, timed_beside
 from tests.study.micro import OVERRIDES, micro_data
 
 
@@ -34,14 +34,47 @@ def test_two_at_once(data: Path, tmp_path: Path) -> None:
     assert timer(data, "registration", 2, 0, [], tmp_path / "store") is UNTRAINED
 
 
-def test_what_went_wrong_in_a_process_is_told() -> None:
+class Barrier:
+    """Counts how often it was told that nobody comes any more."""
+
+    aborted = 0
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+def test_what_went_wrong_in_a_process_is_told_though_another_is_still_waiting() -> None:
+    barrier = Barrier()
+    waiting, _silent = Pipe()
     ours, theirs = Pipe()
     theirs.send(UserError("has no such case", "data"))
     with pytest.raises(UserError, match="data: has no such case"):
-        _answer(ours)
+        _answers([waiting, ours], barrier)
+    ours, theirs = Pipe()
     theirs.close()
     with pytest.raises(UserError, match="--processes: a process died"):
-        _answer(ours)
+        _answers([waiting, ours], barrier)
+    assert barrier.aborted == 2
+
+
+def test_steps_are_timed_when_all_processes_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    class Meeting:
+        def wait(self, _: float) -> None:
+            order.append("all are there")
+
+    def measured(*_: Any, begin: Any) -> StepCost:
+        order.append("prepared")
+        begin()
+        order.append("timed")
+        return StepCost(0.5, 1)
+
+    monkeypatch.setattr("frugalseg.study.timed.measure_step", measured)
+    ours, theirs = Pipe()
+    _time(theirs, Meeting(), (Path(), "encdec", 1, 0, (), None))
+    assert order == ["prepared", "all are there", "timed"]
+    assert ours.recv() == StepCost(0.5, 1)
 
 
 def test_each_process_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

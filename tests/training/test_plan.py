@@ -71,9 +71,15 @@ def test_small_volumes_keep_their_size() -> None:
 def test_mirrors() -> None:
     assert choose_mirror_axes(None, ["Anterior", "Posterior"])[0] == (0,)
     assert choose_mirror_axes(None, ["left kidney", "spleen"])[0] == ()
-    for name in ("LeftKidney", "leftkidney", "kidneyL", "lung_r", "Niere links", "rein gauche", "riñón derecho"):
+    sided = (
+        "LeftKidney leftkidney kidneyL lung_r LKidney kidney_sx Niere_links rechte_Niere linker_Ventrikel "
+        "rein_gauche riñón_derecho riñón_izq RIGHT_ARM"
+    )
+    for name in sided.split():
         assert choose_mirror_axes(None, ["spleen", name])[0] == (), name
-    assert choose_mirror_axes(None, ["bright spot", "cleft", "Liver", "CSF", "WMHyperintensity"])[0] == (0,)
+    assert choose_mirror_axes(
+        None, ["bright spot", "cleft", "Liver", "CSF", "WMHyperintensity", "L5", "dexterity"]
+    )[0] == (0,)
     assert choose_mirror_axes(["z", "x"], ["left"])[0] == (0, 2)
 
 

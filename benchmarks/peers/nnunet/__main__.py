@@ -8,10 +8,10 @@ Command: python -m benchmarks.peers.nnunet DATA WORK --labels 6 --seed 0 --epoch
 Writes WORK/LABELS-SEED/{predictions, scores, record.json}; a step that was done before is not done again, and a
 training that was stopped goes on from nnU-Net's last checkpoint (it writes one every 50 epochs).
 
-"training_seconds" is the whole command, with nnU-Net's prediction of the training cases at its end;
-"epochs_seconds" is what its log says of the epochs alone (250 steps and 50 for its own validation, which of fold
-`all` reads training cases). On a processor it computes in fp32, because it has no autocast there. "peak_bytes" is
-the largest memory of all its processes together, shared pages counted once.
+"training_seconds" is the whole command (of a stopped one, all its sittings), with nnU-Net's prediction of the
+training cases at its end; "epochs_seconds" is what its log says of the epochs alone (250 steps and 50 for its own
+validation, which of fold `all` reads training cases). On a processor it computes in fp32, having no autocast
+there. "peak_bytes" is the largest memory of all its processes together, shared pages counted once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers.nnunet.convert import NUMBER, convert
 from benchmarks.peers.tree import TreeMemory
@@ -63,18 +64,25 @@ def run(words: list[str], work: Path, log: Path) -> tuple[float, int]:
 
 
 def trained_seconds(results: Path) -> float:
-    """Return the seconds of all epochs that nnU-Net's logs name."""
+    """Return the seconds of all epochs that nnU-Net's logs name; of one that was trained anew the last time."""
     text = "".join(path.read_text() for path in sorted(results.rglob("training_log_*.txt")))
-    return sum(float(found) for found in re.findall(r"Epoch time: ([0-9.]+) s", text))
+    found: dict[int, float] = {}
+    number = -1
+    for epoch, seconds in re.findall(r"Epoch (\d+)\s*$|Epoch time: ([0-9.]+) s", text, re.MULTILINE):
+        if epoch:
+            number = int(epoch)
+        else:
+            found[number] = float(seconds)
+    return sum(found.values())
 
 
-def settled(record: Path, asked: dict[str, object]) -> dict[str, object]:
+def settled(record: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Return what was done before of what is asked for.
 
     Raises:
         SystemExit: It was something else that was done there.
     """
-    facts: dict[str, object] = json.loads(record.read_text()) if record.exists() else {}
+    facts: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
     if facts and {key: facts.get(key) for key in asked} != asked:
         raise SystemExit(
             f"{record.parent}: was begun with other epochs, device, cases or files; choose another WORK"
@@ -99,7 +107,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     record = work / "record.json"
     files = [path for case in (*manifest.training, *manifest.test) for path in case.images]
-    asked: dict[str, object] = {
+    asked: dict[str, Any] = {
         "trainer": trainer(given.epochs),
         "device": given.device,
         "labelled": list(split.labelled),
@@ -125,8 +133,14 @@ def main() -> None:
         key = f"{name}_seconds"
         if key in facts:
             continue
-        seconds, peak = run(words, work, log)
-        facts |= {key: round(seconds, 1), f"{name}_peak_bytes": peak}
+        begun, spent = time.monotonic(), float(facts.get(f"{name}_stopped_seconds", 0.0))
+        try:
+            seconds, peak = run(words, work, log)
+        except BaseException:
+            facts[f"{name}_stopped_seconds"] = round(spent + time.monotonic() - begun, 1)
+            record.write_text(json.dumps(facts, indent=1))
+            raise
+        facts |= {key: round(spent + seconds, 1), f"{name}_peak_bytes": peak}
         if name == "training":
             facts["epochs_seconds"] = round(trained_seconds(results), 1)
         record.write_text(json.dumps(facts, indent=1))

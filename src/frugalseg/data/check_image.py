@@ -14,7 +14,7 @@ from frugalseg.geometry import Grid, Reorder
 
 EMPTY_SHARE = 0.001
 FEW_VALUES = 8
-AIR_HU = -800  # air has -1000 Hounsfield units; no other modality is stored with values so far below 0
+AIR_HU = -800  # air has -1000 Hounsfield units; few other images are stored with values so far below 0
 _SAMPLE = 20_000
 
 
@@ -30,24 +30,26 @@ def image_remarks(image: NDArray[np.float32], names: Sequence[str], first: int =
         remarks.append(Remark("error", "not-finite", found, harm, todo, f"{MEND} --nan-to-zero"))
     for index, channel in enumerate(image, start=first):
         name = f"channel {index}" + (f" ({names[index]})" if index < len(names) else "")
-        remark = _channel(channel, name) or _unnamed_ct(channel, name, names[index] if index < len(names) else "")
+        remark = _channel(channel, name) or _unnamed_ct(channel, name, index, names)
         if remark is not None:
             remarks.append(remark)
     return remarks
 
 
-def _unnamed_ct(channel: NDArray[np.float32], name: str, word: str) -> Remark | None:
+def _unnamed_ct(channel: NDArray[np.float32], name: str, index: int, names: Sequence[str]) -> Remark | None:
     """Return that a channel looks like CT and is not called so: its Hounsfield units would be lost."""
-    low = channel.min()
+    low, word = channel.min(), names[index] if index < len(names) else ""
     if is_ct(word) or not np.isfinite(low) or low > AIR_HU:
         return None
+    kinds = ["ct" if is_ct(one) or place == index else "zscore" for place, one in enumerate(names)]
+    setting = "ct" if len(kinds) < 2 else f"[{','.join(kinds)}]"
     return Remark(
         "warning",
         "like-ct",
         f"{name} looks like CT (lowest value {low:g}, air in Hounsfield units) but is not named CT",
         "it is scaled image by image, so that what a Hounsfield unit tells is lost",
-        'name it: "channel_names": {"0": "CT"} ("modality" in the Decathlon layout, --describe for CSV and '
-        "folders), or train with --set preprocess.normalise=ct",
+        f'if it is CT, name it: "channel_names": {{"{index}": "CT"}} ("modality" in the Decathlon layout, or '
+        f"--describe), or train with --set preprocess.normalise={setting}",
     )
 
 

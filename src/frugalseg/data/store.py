@@ -36,7 +36,7 @@ MOST_OPEN = 512  # 0.13 MiB each: measured
 def open_arrays_at_most() -> int:
     """Return how many arrays a process keeps open: each has a file descriptor, of which half are for others.
 
-    Opening one anew takes longer than reading a crop of it, and a run of `frugal` reads some 300 of 160 volumes.
+    Opening one anew takes longer than reading a crop of it, and a run of `frugal` reads some 300, of 160 volumes.
     """
     try:
         import resource

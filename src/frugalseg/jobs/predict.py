@@ -28,7 +28,7 @@ from frugalseg.inference.window import class_indices
 from frugalseg.jobs.ahead import WriteBehind, read_ahead
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble
 from frugalseg.jobs.predict_needs import say_needs
-from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, written_files
+from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, note_lost, unfinished, written_files
 from frugalseg.jobs.show import bar, say
 
 
@@ -98,7 +98,7 @@ def predict(
             predict_case(model, item, prepared, out, flipped, probabilities, behind)
             if lost := model.lost:
                 say(f"{item.name}: {', '.join(lost)} cannot be registered onto it, and had no vote")
-                noted.setdefault("not_registered", {})[item.name] = lost
+                note_lost(out, noted, item.name, lost)
             advance()
     end(out, noted or begin(out, facts, inputs, left, words))
     seconds = time.monotonic() - started

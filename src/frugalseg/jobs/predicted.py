@@ -18,6 +18,7 @@ from frugalseg.inference.inputs import PredictionInput
 FORMAT_VERSION = 1
 RECORD = "predictions.json"
 UNFINISHED = "predictions.unfinished.json"
+LOST = "not_registered"  # case to the labelled cases that had no vote in its prediction
 MADE_BY = (
     "frugalseg",
     "method",
@@ -82,6 +83,8 @@ def unfinished(
     if filled and not earlier:
         raise UserError("holds no predictions to go on with; choose another --out", out)
     for key in MADE_BY if earlier else ():
+        if key == "probabilities" and key not in earlier:
+            continue  # an older version did not say; whether they are there is seen
         if _made_by(earlier, key) != _made_by(facts, key):
             raise UserError(f"was begun with another {key}; repeat its command, or choose another --out", out)
     stamps = _stamps(inputs)
@@ -104,14 +107,34 @@ def begin(
 ) -> dict[str, Any]:
     """Note what is about to be made, and of which files; return what predictions.json will hold.
 
+    Cases that lie there and are not among the inputs stay in it.
+
     Raises:
         DataError: It cannot be written.
     """
     for path in (path for item in left for path in written_files(out, item, words)):
         path.unlink(missing_ok=True)  # of a file that changed: the note is about the file as it is now
-    noted = {**facts, "stamps": _stamps(inputs)}
+    earlier = read_record(out, UNFINISHED) or read_record(out)
+    asked, anew = {item.name for item in inputs}, {item.name for item in left}
+    others = {
+        name: files
+        for name, files in dict(earlier.get("cases", {})).items()
+        if name not in asked and (out / f"{name}{written_suffix(Path(files[0]))}").exists()
+    }
+    stamps = dict(earlier.get("stamps", {}))
+    kept = {file: stamps[file] for files in others.values() for file in files if file in stamps}
+    noted = {**facts, "cases": {**others, **facts["cases"]}, "stamps": {**kept, **_stamps(inputs)}}
+    lost = {name: cases for name, cases in dict(earlier.get(LOST, {})).items() if name not in anew}
+    if lost:
+        noted[LOST] = lost
     write_json(out / UNFINISHED, noted)
     return noted
+
+
+def note_lost(out: Path, noted: dict[str, Any], name: str, cases: Sequence[str]) -> None:
+    """Note at once that labelled cases had no vote in a prediction."""
+    noted.setdefault(LOST, {})[name] = list(cases)
+    write_json(out / UNFINISHED, noted)
 
 
 def end(out: Path, noted: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ from frugalseg.jobs.predict import file_words, predict_case
 from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, written_files
 from frugalseg.jobs.prepare import chosen, workers_that_fit
 from frugalseg.jobs.show import bar, say
+from frugalseg.jobs.voters import files_of
+from frugalseg.semisup.registration import registration_version
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,17 @@ def register(
     # As for a network: what is done to images is chosen from the training cases alone.
     preparation, _ = chosen(manifest_of(data), split.readable, config.preprocess)
     inputs = find_inputs([data], {}, manifest.channels, None, preparation.zero_missing)
+    by_name = {case.name: case for case in manifest.training}
+    wanted = [by_name[name] for name in (*split.labelled, *(n for n in split.unlabelled if n in tests))]
+    begun = time.monotonic()
+    with bar("preparing", len(wanted)) as advance:
+        workers = workers_that_fit(wanted, root, None)
+        cases = prepare_cases(manifest, wanted, split.readable, root, preparation, workers, lambda _: advance())
     asked = {
         "settings": settings.model_dump(mode="json"),
         "preparation": preparation.key(),
-        "split": split.to_json(),
+        "labelled": [[case.name, *files_of(case)] for case in cases[: len(split.labelled)]],
+        "registration": registration_version(),
     }
     facts = {
         "format_version": FORMAT_VERSION,
@@ -110,12 +119,6 @@ def register(
     }
     words = file_words(manifest.scheme.structures) if probabilities else []
     left = unfinished(out, facts, inputs, words, resume)
-    by_name = {case.name: case for case in manifest.training}
-    wanted = [by_name[name] for name in (*split.labelled, *(n for n in split.unlabelled if n in tests))]
-    begun = time.monotonic()
-    with bar("preparing", len(wanted)) as advance:
-        workers = workers_that_fit(wanted, root, None)
-        cases = prepare_cases(manifest, wanted, split.readable, root, preparation, workers, lambda _: advance())
     found = with_guesses(cases, len(split.labelled), manifest.scheme, settings, root)
     guesses = {case.name: case.guess for case in found}
     facts = begin(out, facts, inputs, left, words)

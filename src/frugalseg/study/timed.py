@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any
 
 from frugalseg.config import load_config
@@ -50,7 +51,7 @@ def _at_once(processes: int, asked: tuple[Any, ...]) -> list[StepCost]:
             started_in(environment_of(number, gpus, processes), process)
             theirs.close()
             crew.append((process, ours))
-        return [_answer(pipe) for _, pipe in crew]
+        return _answers([pipe for _, pipe in crew], barrier)
     finally:
         for process, pipe in crew:
             pipe.close()
@@ -58,15 +59,23 @@ def _at_once(processes: int, asked: tuple[Any, ...]) -> list[StepCost]:
             process.join()
 
 
-def _answer(pipe: Connection) -> StepCost:
-    try:
-        answer = pipe.recv()
-    except (EOFError, OSError):
-        answer = UserError("a process died while steps were timed; take fewer", "--processes")
-    if isinstance(answer, UserError):
-        raise answer
-    assert isinstance(answer, StepCost)
-    return answer
+def _answers(pipes: Sequence[Connection], barrier: Any) -> list[StepCost]:
+    """Wait for all; the first that went wrong is told, and the others do not wait for it."""
+    found: list[StepCost] = []
+    left = list(pipes)
+    while left:
+        for pipe in wait(left):
+            assert isinstance(pipe, Connection)
+            left.remove(pipe)
+            try:
+                answer = pipe.recv()
+            except (EOFError, OSError):
+                answer = UserError("a process died while steps were timed; take fewer", "--processes")
+            if isinstance(answer, UserError):
+                barrier.abort()
+                raise answer
+            found.append(answer)
+    return found
 
 
 def _time(pipe: Connection, barrier: Any, asked: tuple[Any, ...]) -> None:
@@ -77,5 +86,6 @@ def _time(pipe: Connection, barrier: Any, asked: tuple[Any, ...]) -> None:
         )
         pipe.send(cost)
     except UserError as error:
-        barrier.abort()
         pipe.send(error)
+    except BrokenBarrierError:  # another one said why
+        pass

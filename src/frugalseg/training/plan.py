@@ -27,10 +27,10 @@ CPU_CROP_VOXELS, GPU_CROP_VOXELS = 48**3, 128**3  # a step of seconds, not of mi
 CPU_WIDTH, GPU_WIDTH = 8, 32
 LONG, LONG_CPU_WIDTH = 20.0, 16  # minutes from which on twice the width is worth its time (docs/decisions/0019)
 _SIDES = re.compile(
-    r"(^|[^a-z])(lh|rh|l|r|(left|right)[a-z]*|links|rechts|gauche|droite?|izquierd[oa]|derech[oa]|sinistr[oa]?|sinister"
-    r"|dexter|dextr[oa]|destr[oa]|esquerd[oa]|direit[oa])([^a-z]|$)"
+    r"(^|[^a-z])(lh|rh|[lr](?!\d)|(left|right)[a-z]*|link(s|e[rnsm]?)|recht(s|e[rnsm]?)|gauche|droite?|izq|izquierd[oa]|der"
+    r"|derech[oa]|sx|dx|sinistr[oa]?|sinister|dexter|dextr[oa]|destr[oa]|esquerd[oa]|direit[oa])([^a-z]|$)"
 )
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # LeftKidney is two words
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\b[LR])(?=[A-Z][a-z])")  # LeftKidney is two words, LKidney too
 
 
 @dataclass(frozen=True)

@@ -179,10 +179,17 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _leave_with(parent: int) -> None:
-    """Wait until the process that began us is gone, and then stop as if a signal had told us to."""
+    """Wait until the process that began us is gone, and then stop as if a signal said so; in the end, at once.
+
+    What a handler raises can be lost, in a destructor for example: the signal is sent again.
+    """
     while os.getppid() == parent:
         time.sleep(LOOK_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
+    begun = time.monotonic()
+    while time.monotonic() - begun < LEAVE_SECONDS:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(LEAVE_SECONDS / 6)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def environment_of(number: int, gpus: Sequence[str], processes: int) -> dict[str, str]:

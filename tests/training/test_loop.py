@@ -14,11 +14,12 @@ from frugalseg.networks import NetworkSettings, build_network
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import Batch, CpcSettings, SegmentationLoss, SegmentationSettings, Shapes
 from frugalseg.training.launch import make_fabric
-from frugalseg.training.loop import Loop, warm_up
+from frugalseg.training.loop import Loop
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest
 from frugalseg.training.total import Objectives
+from frugalseg.training.warm_up import warm_up
 
 CROP = (16, 16, 32)
 CASES = ("anna", "bert", "carl")

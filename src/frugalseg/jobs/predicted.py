@@ -76,7 +76,7 @@ def unfinished(
         DataError: Its record is damaged.
     """
     filled = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    earlier = (read_record(out, UNFINISHED) or read_record(out)) if filled and out.is_dir() else {}
+    earlier = _earlier(out) if out.is_dir() else {}
     if filled and not resume:
         hint = "; --resume goes on with it" if (out / UNFINISHED).exists() else ""
         raise UserError(f"exists and is not empty; choose another --out{hint}", out)
@@ -114,7 +114,7 @@ def begin(
     """
     for path in (path for item in left for path in written_files(out, item, words)):
         path.unlink(missing_ok=True)  # of a file that changed: the note is about the file as it is now
-    earlier = read_record(out, UNFINISHED) or read_record(out)
+    earlier = _earlier(out)
     asked, anew = {item.name for item in inputs}, {item.name for item in left}
     others = {
         name: files
@@ -148,6 +148,11 @@ def written_files(out: Path, item: PredictionInput, words: Sequence[str]) -> lis
     suffix = written_suffix(item.files[0])
     maps = [out / f"{item.name}_probability_{word}{suffix}" for word in words]
     return [out / f"{item.name}{suffix}", *maps]
+
+
+def _earlier(out: Path) -> dict[str, Any]:
+    """Return what is noted of predictions that lie there; empty if nothing is."""
+    return read_record(out, UNFINISHED) or read_record(out)
 
 
 def _made_by(facts: Mapping[str, Any], key: str) -> Any:

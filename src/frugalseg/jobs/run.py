@@ -36,12 +36,13 @@ from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import batches
 from frugalseg.training.log import CsvLog, Log
-from frugalseg.training.loop import Loop, warm_up
+from frugalseg.training.loop import Loop
 from frugalseg.training.plan import Plan
 from frugalseg.training.processes import Processes
 from frugalseg.training.seal import BEST, LAST
 from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
 from frugalseg.training.stop import StopRequest
+from frugalseg.training.warm_up import warm_up
 
 CHANNEL_DROPOUT = 0.1  # where cases may lack a channel
 

@@ -293,23 +293,3 @@ def fetched(scalars: Mapping[str, Tensor]) -> dict[str, float]:
         together = torch.stack([value.to(torch.float64).reshape(()) for value in here.values()]).cpu()
         found |= {name: float(value) for name, value in zip(here, together.unbind(), strict=True)}
     return {name: found[name] for name in scalars}
-
-
-def warm_up(loop: Loop, batches: Iterable[Batch], steps: int) -> float:
-    """Return the seconds that a step takes (median of `steps` after one that does not count; fewer if batches end).
-
-    The network and the optimiser are changed by this; make new ones afterwards.
-    """
-    loop.network.train()
-    times = []
-    begun = time.perf_counter()
-    for number, batch in enumerate(batches):
-        loop.step(number, batch)
-        if loop.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        if number == steps:
-            break
-    counted = sorted(times[1:] or times)
-    return counted[len(counted) // 2]

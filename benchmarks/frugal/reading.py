@@ -172,7 +172,7 @@ def draw(results: Results) -> Any:
             there = [labels for labels in results.budgets if method in results.methods(labels)]
             values = [results.means(method, labels, measure) for labels in there]
             colour = COLOURS.get(method, OTHER)
-            shift = 1 + 0.03 * (place - len(names) / 2)  # dots beside each other, not on each other
+            shift = 1 + 0.03 * (place - (len(names) - 1) / 2)  # dots beside each other, not on each other
             for labels, dots in zip(there, values, strict=True):
                 panel.plot([labels * shift] * len(dots), dots, "o", color=colour, markersize=3, alpha=0.45)
             means = [dots.mean() for dots in values]

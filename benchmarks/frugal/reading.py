@@ -1,8 +1,9 @@
 """How good is `frugal` with how many labels? Tables and figures from finished studies, nothing by hand.
 
-Studies may differ in budgets and label sets (few labels are read with more). A method at a number of labels is
-read from the first study that has it. The declared comparisons are corrected together (Holm); all others are
-exploratory. Scores are means over test cases of each case's mean over structures.
+Studies may differ in methods, budgets and label sets (few labels are read with more), not in what is scored. A run
+that two of them have, or one with other cases, structures or another tolerance, is refused. The declared
+comparisons are corrected together (Holm); all others are exploratory. Scores are means over test cases of each
+case's mean over structures.
 
 Command: python -m benchmarks.frugal.reading OUT STUDY [STUDY...]
 Reads STUDY/cells.csv and STUDY/cells/*/cell.json; writes OUT/reading.md and OUT/labels.png.
@@ -13,14 +14,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from frugalseg.evaluation.intervals import set_means
+from frugalseg.files import hash_file
 from frugalseg.formats import read_sealed
-from frugalseg.study.cell import CELL, CELL_FORMAT
+from frugalseg.study.cell import CASES, CELL, CELL_FORMAT
 from frugalseg.study.compare import Paired, holm, paired
 from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_of
 
@@ -29,8 +32,9 @@ DECLARED = ("registration", "encdec-strong")
 BUDGETS = (3, 6, 12, 24)
 """What `frugal` is compared with, and where, declared before the test cases were read. All 160 are trained once."""
 COLOURS = {"frugal": "#D55E00", "encdec-strong": "#0072B2", "registration": "#009E73", "encdec": "#56B4E9",
-           "mean-teacher": "#CC79A7", "nnunet": "#000000"}  # fmt: skip
+           "frugal-network-alone": "#E69F00", "mean-teacher": "#CC79A7", "nnunet": "#000000"}  # fmt: skip
 OTHER = "#999999"
+MARKERS = "DosvPX^*"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ class Results:
         one, other = (scores(self.rows, method, labels, seeds, measure) for method in (first, second))
         return paired(one, other)
 
+    def joined(self, method: str, ends: Sequence[int], measure: str) -> list[float] | None:
+        """Return the means at two budgets over the label sets that both have; None without two of them."""
+        both = set.intersection(*(set(seeds_of(self.rows, method, labels)) for labels in ends))
+        if len(both) < 2:
+            return None
+        return [
+            float(set_means(scores(self.rows, method, labels, sorted(both), measure)).mean()) for labels in ends
+        ]
+
     def steps(self, method: str, labels: int) -> str:
         """Return how many steps a method's runs took, which must be the same for all.
 
@@ -78,24 +91,38 @@ class Results:
         return str(found.pop()) if found else "-"
 
     def minutes(self, method: str, labels: int, key: str) -> str:
-        """Return the median minutes of a method's runs, by a key of cell.json (a stopped one counts its end)."""
+        """Return the median minutes of a method's runs, by a key of cell.json (all sittings of a stopped one)."""
         found = [float(facts[key]) / 60 for (name, count, _), facts in self.taken.items()
                  if (name, count) == (method, labels)]  # fmt: skip
         return f"{np.median(found):.1f}" if found else "-"
 
 
 def read(studies: Sequence[Path]) -> Results:
-    """Read finished studies."""
+    """Read finished studies.
+
+    Raises:
+        ValueError: Two have the same run, its record is of another table, or runs were scored on other cases.
+    """
     rows: list[Row] = []
     taken: dict[tuple[str, int, int], dict[str, Any]] = {}
+    scored: dict[tuple[str, int, int], list[tuple[str, ...]]] = {}
     for study in studies:
-        known = {(row["method"], row["labels"]) for row in rows}
-        own = [row for row in read_cells(study / "cells.csv") if (row["method"], row["labels"]) not in known]
-        rows += own
-        for method, labels, seed in dict.fromkeys((row["method"], row["labels"], row["seed"]) for row in own):
-            path = study / "cells" / f"{method}-{labels}-{seed}" / CELL
-            if path.exists():
-                taken[method, int(labels), int(seed)] = read_sealed(path, CELL_FORMAT)
+        own: dict[tuple[str, int, int], list[tuple[str, ...]]] = {}
+        for row in read_cells(study / "cells.csv"):
+            run = (row["method"], int(row["labels"]), int(row["seed"]))
+            if run in scored:
+                raise ValueError(f"{study}: {run} is in another study, too; which one is meant?")
+            own.setdefault(run, []).append((row["case"], row["structure"], row["tolerance_mm"]))
+            rows.append(row)
+        for (method, labels, seed), what in own.items():
+            folder = study / "cells" / f"{method}-{labels}-{seed}"
+            if what != next(iter((scored or own).values())):
+                raise ValueError(f"{folder}: was scored on other cases, structures or with another tolerance")
+            if (folder / CELL).exists():
+                facts = taken[method, labels, seed] = read_sealed(folder / CELL, CELL_FORMAT)
+                if hash_file(folder / CASES) != facts["cases_sha256"]:
+                    raise ValueError(f"{folder}: {CELL} is of another {CASES}")
+        scored |= own
     return Results(rows, taken)
 
 
@@ -147,7 +174,7 @@ def comparisons_table(results: Results) -> str:
             f"{one.wins}/{one.sets}",
             "-" if one.p is None else f"{one.p:.4f}",
             f"{adjusted[pair]:.4f}" if pair in adjusted else "-",
-            interval(far, 2),
+            interval(far, 3),
         ]
         lines.append("| " + " | ".join(values) + " |")
     return "\n".join(lines)
@@ -160,29 +187,41 @@ def interval(found: Paired, digits: int) -> str:
 
 
 def draw(results: Results) -> Any:
-    """Return a figure of Dice and HD95 against the number of labels: a dot a label set, lines through the means."""
+    """Return a figure of Dice and HD95 against the number of labels.
+
+    A dot is a label set, a mark their mean. Which sets they are moves a mean as much as labels do, so a line joins
+    the means over the label sets that both its ends have, if there are two of them.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 4.2), dpi=110, layout="constrained")
     panels: Any = figure.subplots(1, 2)
     names = dict.fromkeys(method for labels in results.budgets for method in results.methods(labels))
     ticks = [str(labels) for labels in results.budgets]
-    for panel, (measure, title) in zip(panels, {"dice": "Dice", "hd95_mm": "HD95, mm"}.items(), strict=True):
+    titles = {"dice": "Dice (more is better)", "hd95_mm": "HD95, mm (less is better)"}
+    for panel, (measure, title) in zip(panels, titles.items(), strict=True):
         for place, method in enumerate(names):
             there = [labels for labels in results.budgets if method in results.methods(labels)]
-            values = [results.means(method, labels, measure) for labels in there]
-            colour = COLOURS.get(method, OTHER)
+            style: dict[str, Any] = {"color": COLOURS.get(method, OTHER)}
             shift = 1 + 0.03 * (place - (len(names) - 1) / 2)  # dots beside each other, not on each other
-            for labels, dots in zip(there, values, strict=True):
-                panel.plot([labels * shift] * len(dots), dots, "o", color=colour, markersize=3, alpha=0.45)
-            means = [dots.mean() for dots in values]
-            label = method if measure == "dice" else None
-            panel.plot(np.array(there) * shift, means, "D-", color=colour, markersize=5, linewidth=1.4, label=label)
+            for labels in there:
+                dots = results.means(method, labels, measure)
+                panel.plot([labels * shift] * len(dots), dots, "o", markersize=3, alpha=0.4, **style)
+                label = method if measure == "dice" and labels == there[0] else None
+                mark = MARKERS[place % len(MARKERS)]
+                panel.plot(labels * shift, dots.mean(), mark, markersize=6, label=label, **style)
+            for ends in pairwise(there):
+                joined = results.joined(method, ends, measure)
+                if joined is not None:
+                    panel.plot([labels * shift for labels in ends], joined, linewidth=1.2, **style)
         panel.set_xscale("log")
         panel.set_xticks(results.budgets, ticks)
         panel.minorticks_off()
-        panel.set(xlabel="labelled cases", ylabel=f"{title}, mean of the structures")
+        panel.set(xlabel="labelled cases", ylabel=title)
         panel.grid(alpha=0.25)
+    cases = len({row["case"] for row in results.rows})
+    told = "a dot: a choice of labelled cases; a mark: their mean; a line: means of the choices that both ends have"
+    figure.suptitle(f"{cases} test cases; {told}", fontsize=8.5)
     figure.legend(loc="outside lower center", ncols=min(6, len(names)), frameon=False, fontsize=9)
     return figure
 

@@ -30,10 +30,18 @@ def test_by_hand() -> None:
     assert (found.p, found.effect, found.wins) == (0.0, np.inf, 2)
 
 
-def test_a_case_without_a_score_counts_for_neither() -> None:
-    found = paired(np.array([[0.9, np.nan]]), np.array([[0.8, 0.1]]))
+def test_a_case_without_a_score_in_both_counts_for_neither() -> None:
+    found = paired(np.array([[0.9, np.nan]]), np.array([[0.8, np.nan]]))
     assert found.difference == pytest.approx(0.1)
     assert (found.p, found.effect) == (None, None)
+
+
+def test_finding_something_where_nothing_is_costs_what_it_costs() -> None:
+    clean, found_something = np.array([[0.8, np.nan]]), np.array([[0.8, 0.0]])
+    assert paired(clean, found_something).difference == pytest.approx(0.5)
+    assert paired(found_something, clean).difference == pytest.approx(-0.5)
+    far = paired(np.array([[2.0, 40.0]]), np.array([[2.0, np.nan]]), perfect=0.0)  # HD95, mm
+    assert far.difference == pytest.approx(20)
 
 
 def test_swapping_changes_the_sign_alone() -> None:

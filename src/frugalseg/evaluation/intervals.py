@@ -96,6 +96,17 @@ def t_interval(values: Scores, over: Over = "sets") -> Interval:
     return Interval(mean - half, mean + half, over, f"t over {count} {_WORDS[over]}")
 
 
+def widening(sets: int) -> float:
+    """Return by how much deviations of a bootstrap over few label sets are too small, 1 from `ENOUGH_SETS` on.
+
+    Resamples of n values deviate by a variance of (n - 1) / n of theirs, and percentiles take no note of how badly
+    a spread is known from n values, as Student's t does.
+    """
+    if sets >= ENOUGH_SETS or sets < 2:
+        return 1.0
+    return float((sets / (sets - 1)) ** 0.5 * stdtrit(sets - 1, 0.975) / stdtrit(np.inf, 0.975))
+
+
 def bootstrap(scores: Scores, over: Over, resamples: int = RESAMPLES) -> Interval:
     """Return the percentile interval of `mean_score` over resampled label sets, cases, or both (crossed)."""
     drawn = resampled_means(scores, over, resamples)

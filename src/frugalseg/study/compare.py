@@ -35,10 +35,25 @@ class Paired:
     wins: int
 
 
-def paired(first: Scores, second: Scores) -> Paired:
+def alike(first: Scores, second: Scores, perfect: float) -> tuple[Scores, Scores]:
+    """Return both tables with a score for the same cases.
+
+    A case has no score where its truth has no structure and none was found. Where the other method did find
+    something there, which counts as missed in its mean, this one was right and gets `perfect`: else the mistake
+    would cost nothing in a comparison. Where neither has a score, neither gets one.
+    """
+    one, other = (np.asarray(table, np.float64) for table in (first, second))
+    only_one, only_other = ~np.isnan(one) & np.isnan(other), np.isnan(one) & ~np.isnan(other)
+    return np.where(only_other, perfect, one), np.where(only_one, perfect, other)
+
+
+def paired(first: Scores, second: Scores, perfect: float = 1.0) -> Paired:
     """Compare two tables (label sets, cases) row by row and column by column.
 
-    A case that either method has no score for is left out of both: the comparison is of the same cases.
+    Args:
+        first: Scores of one method, NaN where a case has none.
+        second: Those of the other.
+        perfect: The best score there is, for the one that found nothing where nothing is (`alike`).
 
     Raises:
         DataError: The tables are not of the same label sets and cases.
@@ -47,7 +62,8 @@ def paired(first: Scores, second: Scores) -> Paired:
         raise DataError(
             f"tables of the same label sets and cases are needed, not {np.shape(first)} and {np.shape(second)}"
         )
-    apart = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    one, other = alike(first, second, perfect)
+    apart = one - other
     values = set_means(apart)
     mean = float(values.mean())
     wins = int((values > 0).sum())

@@ -3,7 +3,8 @@
 The other method's curve is its mean score at each budget, made monotone (more labels do not hurt: what looks like
 it is noise; pool adjacent violators) and interpolated linearly in the logarithm of the number of labels. Its
 interval comes from resampling label sets and cases, the same draws for every budget and both methods, because
-budgets nest within a label set and all are scored on the same cases.
+budgets nest within a label set and all are scored on the same cases. With fewer than 8 label sets the resamples'
+deviations are widened as Student's t is (`intervals.widening`); with one, cases alone are resampled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frugalseg.errors import DataError
-from frugalseg.evaluation.intervals import RESAMPLES, Scores, draws, mean_score, weighted_means
+from frugalseg.evaluation.intervals import RESAMPLES, Scores, draws, mean_score, weighted_means, widening
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ def label_equivalence(
     sign = 1.0 if larger_is_better else -1.0
     over = "sets and cases" if len(score) > 1 else "cases"
     rows, columns = draws((len(score), np.shape(score)[1]), over, resamples)  # type: ignore[arg-type]
-    asked = sign * weighted_means(score, rows, columns)
-    means = np.stack([sign * weighted_means(curve[budget], rows, columns) for budget in budgets], axis=1)
+
+    def deviating(table: Scores) -> Scores:
+        mean = mean_score(table)
+        return sign * (mean + widening(len(table)) * (weighted_means(table, rows, columns) - mean))
+
+    asked = deviating(score)
+    means = np.stack([deviating(curve[budget]) for budget in budgets], axis=1)
     drawn = np.array([crossing(budgets, increasing(line), value) for line, value in zip(means, asked, strict=True)])
     whole = increasing([sign * mean_score(curve[budget]) for budget in budgets])
     # The order statistics themselves: 0 and infinity cannot be averaged with their neighbours.

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from frugalseg.study.compare import alike
 from frugalseg.study.design import Design
-from frugalseg.study.summary import MEASURES, StudySummary
+from frugalseg.study.summary import MEASURES, PERFECT, StudySummary
 from frugalseg.study.table import Row, scores, seeds_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
@@ -97,7 +98,8 @@ def draw_scatter(rows: Sequence[Row], design: Design, labels: int) -> Any | None
         seeds = tuple(sorted(set(seeds_of(rows, base, labels)) & set(seeds_of(rows, name, labels))))
         if not seeds:
             continue
-        tables = [scores(rows, method, labels, seeds, "dice") for method in (base, name)]
+        own, other = (scores(rows, method, labels, seeds, "dice") for method in (base, name))
+        tables = np.stack(alike(own, other, PERFECT["dice"]))
         scored = ~np.isnan(tables).any(axis=(0, 1))
         across, up = (table[:, scored].mean(axis=0) for table in tables)
         low = min(low, float(across.min()), float(up.min()))

@@ -65,7 +65,7 @@ def write_study_report(
         rule=RULE,
         checkpoint_rule=CHECKPOINT_RULE,
         how_compared=sorted({one.result.interval.how for one in summary.comparisons}),
-        footnotes=sorted({interval.how for point in summary.points for interval in point.intervals}),
+        footnotes=sorted({point.intervals[0].how for point in summary.points}),
     )
     write_text(folder / "report.html", page)
     write_text(folder / "summary.md", markdown(summary, design))

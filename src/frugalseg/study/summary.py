@@ -17,6 +17,7 @@ from frugalseg.study.table import Row, scores, seeds_of, structures_of
 
 MEASURES = {"dice": "Dice", "hd95_mm": "HD95, mm", "surface_dice": "surface Dice"}
 UPPER = {"dice": 1.0, "surface_dice": 1.0}
+PERFECT = {measure: UPPER.get(measure, 0.0) for measure in MEASURES}
 ALPHA = 0.05
 
 
@@ -153,7 +154,7 @@ def _comparisons(rows: Sequence[Row], design: Design, known: Sequence[tuple[str,
 
 def _paired(rows: Sequence[Row], one: Comparison, seeds: Sequence[int], measure: str) -> Paired:
     first, second = (scores(rows, name, one.labels, seeds, measure) for name in (one.first, one.second))
-    return paired(first, second)
+    return paired(first, second, PERFECT[measure])
 
 
 def _worth(rows: Sequence[Row], design: Design, known: Sequence[tuple[str, int]]) -> tuple[Worth, ...]:

@@ -18,12 +18,16 @@ from scipy import ndimage
 
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.preprocess import PreprocessSettings
-from frugalseg.data.store import StoredCase, open_array
+from frugalseg.data.store import StoredCase, open_array, write_array
 from frugalseg.errors import ConfigError, DataError, UserError
-from frugalseg.jobs.atlas import with_deformations, with_guesses
+from frugalseg.files import read_json_object
+from frugalseg.jobs.atlas import require_alike, with_deformations, with_guesses
 from frugalseg.jobs.prepare import chosen, prepared
+from frugalseg.jobs.registrations import stored_image
 from frugalseg.jobs.train import train
-from frugalseg.semisup.atlas import AtlasSettings, dice, shares_of
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, dice, fused, shares_of
+from frugalseg.semisup.fusion import FusionSettings
+from frugalseg.semisup.registration import NotRegistered, register
 from tests.data.datasets import write_nifti
 
 SIDES = (24, 26, 22)
@@ -104,7 +108,10 @@ def test_registered_cases_label_the_others_and_a_second_time_nothing_is_computed
         assert full[0].label is not None
         copied = shares_of(np.asarray(open_array(full[0].label)[:]), 3)
         assert dice(guess_of(one), real) > max(0.75, 0.05 + dice(copied, real))
-        assert guess_of(one).sum(axis=1) == pytest.approx(np.full((1, *one.shape), 255), abs=2)
+        total = guess_of(one).sum(axis=1)
+        assert total[0, 3:-3, 3:-3, 3:-3] == pytest.approx(255, abs=2)
+        assert set(np.rint(total / 255).ravel()) == {0, 1}, "at the edges perhaps nothing is known"
+        assert (total > 0).mean() > 0.9
 
     def never(*_: object) -> None:
         raise AssertionError("registered again")
@@ -133,6 +140,83 @@ def test_what_cannot_be_registered_is_refused(data: Path, tmp_path: Path) -> Non
     part = replace(cases[0], annotated=(True, False))
     with pytest.raises(UserError, match="shows a part of the structures only"):
         with_guesses([part, *cases[1:]], 2, scheme, AtlasSettings(), tmp_path)
+
+
+def test_who_cannot_be_registered_onto_a_case_has_no_vote_there_and_lends_it_no_shape(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases, _ = stored(data, tmp_path, 2)
+    scheme = read_manifest(data).scheme
+    hard = stored_image(cases[3])
+
+    def sometimes(moving: Any, fixed: Any, *rest: Any) -> Any:
+        if np.array_equal(fixed, hard) and np.array_equal(moving, stored_image(cases[0])):
+            raise NotRegistered("nothing alike")
+        return register(moving, fixed, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("frugalseg.jobs.registrations.register", sometimes)
+        found = with_deformations(with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path), 2, scheme,
+                                  AtlasSettings(), tmp_path)  # fmt: skip
+    assert [len(one.deformations) for one in found] == [3, 4, 0, 0, 0]
+    assert f"{cases[0].name} cannot be registered onto {cases[3].name}, and is not" in capsys.readouterr().err
+    voted = {path.name.split(".")[0]: read_json_object(path)["labelled"] for path in tmp_path.glob("case*.json")
+             if "labelled" in read_json_object(path)}  # fmt: skip
+    assert voted[cases[3].name] == [cases[1].name]
+    assert voted[cases[2].name] == [cases[0].name, cases[1].name]
+    with monkeypatch.context() as patch:
+
+        def never(*_: object) -> None:
+            raise NotRegistered("nothing alike")
+
+        patch.setattr("frugalseg.jobs.registrations.register", never)
+        with pytest.raises(UserError, match="no labelled case can be registered onto case"):
+            with_guesses(cases, 2, scheme, AtlasSettings(), tmp_path / "other")
+
+
+def test_nothing_can_be_said_of_a_case_without_structures() -> None:
+    nothing = np.zeros((1, *SIDES), np.uint8)
+    all_background = shares_of(nothing, 3)
+    assert np.isnan(dice(all_background, nothing))
+    one = nothing.copy()
+    one[0, :2] = 1
+    assert dice(shares_of(one, 3), one) == 1
+    assert dice(all_background, one) == 0
+
+
+def test_an_empty_label_among_the_labelled_ones_does_not_count(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases, _ = stored(data, tmp_path, 2)
+    scheme = read_manifest(data).scheme
+    empty = tmp_path / "empty.b2nd"
+    write_array(empty, np.zeros((1, *cases[2].shape), np.uint8))
+    known, made = [*cases[:2], replace(cases[2], label=empty)], []
+    for number, one in enumerate(known):
+        assert one.label is not None
+        shares = shares_of(np.asarray(open_array(one.label)[:]), 3)
+        made.append(tmp_path / f"made{number}.b2nd")
+        write_array(made[-1], np.rint(255 * shares).astype(np.uint8).reshape(-1, *one.shape))
+    require_alike(known, made, scheme, 0.9)
+    assert "labelled by the others, registered: Dice 1.000 (worst 1.000)" in capsys.readouterr().err
+    require_alike(known[2:], made[2:], scheme, 0.9)
+    assert "have no structure; nothing tells how registration works" in capsys.readouterr().err
+
+
+def test_beyond_its_image_a_labelled_case_knows_nothing() -> None:
+    sides = (8, 8, 12)
+    image = np.random.default_rng(0).standard_normal((1, *sides)).astype(np.float32)
+    label = np.zeros((1, 8, 8, 6), np.uint8)
+    label[:, :, :, 4:] = 1  # an organ that the end of the scan cuts
+    short = Labelled(np.ascontiguousarray(image[..., :6]), label, (1.0, 1.0, 1.0))
+    still = np.zeros((3, *sides), np.float32)
+    found = fused(image, (1.0, 1.0, 1.0), [short], lambda _: still, 2, FusionSettings(search=0))
+    assert np.allclose(found[0, 1, :, :, 4:6], 1)
+    assert np.allclose(found[0, 0, :, :, :4], 1)
+    assert not found[..., 6:].any(), "nothing is known there"
+    whole = Labelled(image, np.concatenate([label, 0 * label], axis=3), (1.0, 1.0, 1.0))
+    found = fused(image, (1.0, 1.0, 1.0), [short, whole], lambda _: still, 2, FusionSettings(search=0))
+    assert np.allclose(found[0, 0, :, :, 6:], 1), "who sees more says what is there"
 
 
 def test_images_that_are_not_alike_are_refused(tmp_path: Path) -> None:

@@ -251,6 +251,17 @@ def test_labels_and_test_images_seen_before_are_told(place: Path) -> None:
     assert read_json_object(place / "told" / "run.json")["transductive"] is True
 
 
+def test_the_best_checkpoint_is_not_chosen_by_labels_that_the_first_weights_learnt(place: Path) -> None:
+    split = read_json_object(place / "whole" / "split.json")
+    assert len(split["labelled"]) == 2
+    more = {"labels": 3, "validation": 2, "init": place / "whole"}
+    with pytest.raises(UserError, match="has learnt the label of the validation case 'phantom"):
+        run(place, "none", **more)
+    assert not (place / "none").exists()
+    run(place, "fair", **{**more, "init": place / "whole" / "pretrain"})
+    assert read_json_object(place / "fair" / "split.json")["validation"]
+
+
 def test_a_test_image_is_known_under_any_name(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "data", tmp_path / "data")
     facts = read_json_object(tmp_path / "data" / "dataset.json")

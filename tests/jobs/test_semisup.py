@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,17 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
     assert all(float(row["consistency.share"]) > 0 for row in rows)
     assert float(rows[0]["consistency.gradient_ratio"]) > 0
     assert with_cpc == ("cpc.info_nce" in rows[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("task", ["vae", "boundary", "reconstruction"])
+def test_any_branch_goes_with_any_teacher(task: str, method: str, data: Path, tmp_path: Path) -> None:
+    go(data, tmp_path / "run", method, f"auxiliary.second.kind={task}", "training.steps=2")
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["consistency.share"]) > 0 for row in rows)
+    assert sum(name.startswith("second.") for name in rows[0]) > 0
+    assert all(math.isfinite(float(value)) for row in rows for name, value in row.items() if value and "." in name)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -79,6 +79,22 @@ def test_flat_images(axis: int) -> None:
     assert after < 0.2 * before
 
 
+@pytest.mark.parametrize("thick", [(8.0, 5.0), (5.0, 8.0), (3.0, 12.0)])
+def test_one_slice_is_laid_onto_one_slice_however_thick_they_are(thick: tuple[float, float]) -> None:
+    moving = blobs((24, 22, 1))
+    fixed = np.roll(moving, 2, axis=1)
+    found = register(moving, fixed, (1.0, 1.0, thick[0]), (1.0, 1.0, thick[1]), RegistrationSettings())
+    assert not found[2].any()
+    assert found[0, 4:-4].mean() < -1
+
+
+@pytest.mark.parametrize(("here", "there"), [(2, 3), (3, 2), (2, 2), (3, 6)])
+def test_thin_images_are_centred(here: int, there: int) -> None:
+    whole = np.repeat(blobs((24, 22, 1)), 6, axis=3)
+    found = register(whole[..., :here], whole[..., :there], SPACING, SPACING, RegistrationSettings(iterations=5))
+    assert found[2].mean() == pytest.approx((here - there) / 2 * SPACING[2], abs=0.05)
+
+
 def test_images_of_different_sides_are_centred() -> None:
     whole = blobs((32, 28, 24))
     part = np.ascontiguousarray(whole[:, 3:-3, 2:-2, 2:-2])

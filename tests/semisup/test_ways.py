@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frugalseg.objectives import Batch
+from frugalseg.objectives.across import Share, _current
 from frugalseg.semisup import CopyPasteSettings, PseudoLabelSettings
 
 SIDES = (6, 6, 6)
@@ -94,7 +95,10 @@ def test_copy_paste_mixes_images_labels_and_weights_alike() -> None:
             weight = found.pseudo.weight[here, 0]
             assert torch.equal(weight[theirs], batch.weight[partner, 0].float()[theirs])
             own = batch.image_weight[here, 0]
-            assert torch.equal(weight[mine], 0.5 * own[mine])
+            # The ramp is the teacher's: what is known of the labelled part counts from the first step on.
+            risen = math.exp(-5 * (1 - step / 3) ** 2)
+            assert weight[mine] == pytest.approx(0.5 * risen * own[mine])
+            assert found.pseudo.factor == 1
             assert found.inside is not None
             assert batch.inside is not None
             assert torch.equal(found.inside[here, 0][theirs], batch.inside[partner, 0][theirs])
@@ -102,6 +106,29 @@ def test_copy_paste_mixes_images_labels_and_weights_alike() -> None:
     other = way.prepare(replace(batch, keys=batch.keys + 1), teach, 0, 10)
     assert torch.equal(again.image, way.prepare(batch, teach, 0, 10).image)
     assert not torch.equal(again.image, other.image)
+
+
+def test_of_several_processes_each_mixes_as_one_would() -> None:
+    way, whole = CopyPasteSettings().build(1, 3), make_batch(2, 4)
+    expected = way.prepare(whole, teach, 3, 10)
+    assert whole.weak is not None
+    assert whole.inside is not None
+    for rank in range(2):
+        rows = torch.arange(rank, 6, 2)
+        mine = Batch(
+            whole.image[rows], whole.target[rows], whole.weight[rows], whole.keys[rows], whole.cases[rows], 1,
+            inside=whole.inside[rows], weak=whole.weak[rows[1:] - 2],
+        )  # fmt: skip
+        token = _current.set(Share(rank, 2))
+        try:
+            found = way.prepare(mine, teach, 3, 10)
+        finally:
+            _current.reset(token)
+        assert torch.equal(found.image, expected.image[rows])
+        assert found.pseudo is not None
+        assert expected.pseudo is not None
+        assert torch.equal(found.pseudo.truth, expected.pseudo.truth[rows])
+        assert torch.equal(found.pseudo.weight, expected.pseudo.weight[rows])
 
 
 @pytest.mark.parametrize("settings", [PseudoLabelSettings(), CopyPasteSettings()])

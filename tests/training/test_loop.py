@@ -13,6 +13,7 @@ from frugalseg.errors import TrainingError
 from frugalseg.networks import NetworkSettings, build_network
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import Batch, CpcSettings, SegmentationLoss, SegmentationSettings, Shapes
+from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loop import Loop
 from frugalseg.training.optimiser import make_optimiser
@@ -74,6 +75,20 @@ def test_a_few_steps(precision: Literal["fp32", "bf16"], with_cpc: bool) -> None
         assert missing == set(), missing
         assert all(math.isfinite(value) for value in values.values())
     assert all(parameter.dtype == torch.float32 for parameter in loop.network.parameters())
+
+
+def test_the_mean_takes_in_the_weights_after_the_step() -> None:
+    loop = make_loop()
+    names = list(loop.network.state_dict())
+    loop.average = WeightAverage(loop.network, names, decay=0.99)
+    before = {name: value.clone() for name, value in loop.network.state_dict().items()}
+    loop.network.train()
+    loop.step(0, next(make_batches()))
+    after = loop.network.state_dict()
+    assert not all(torch.equal(before[name], after[name]) for name in names)
+    for name in names:
+        expected = torch.lerp(before[name], after[name], 1 - 2 / 11)
+        torch.testing.assert_close(loop.average.weights[name], expected)
 
 
 def test_bf16_steps_are_near_those_of_float32() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 
 from frugalseg.objectives import Batch, SegmentationLoss, SegmentationSettings, Task
-from frugalseg.objectives.base import Named
+from frugalseg.objectives.base import Named, Pseudo
+from frugalseg.objectives.consistency import ConsistencyLoss
 from frugalseg.training.total import Objectives
 
 SIDES = (2, 2, 2)
@@ -37,6 +41,21 @@ def batch() -> Batch:
     zeros = torch.zeros(1, 1, *SIDES, dtype=torch.uint8)
     extra = {"one.shift": torch.tensor(0.0), "two.shift": torch.tensor(10.0), "one.other": torch.tensor(1.0)}
     return Batch(torch.zeros(1, 1, *SIDES), zeros, zeros, torch.zeros(1).long(), torch.zeros(1).long(), 1, extra)
+
+
+def test_what_a_teacher_says_is_weighted_once() -> None:
+    settings = SegmentationSettings(dice_weight=0.25)
+    sums = Objectives(SegmentationLoss(settings, 1, 2), {}, {}, ConsistencyLoss(settings, 1, 2))
+    truth = torch.zeros(1, 1, 2, *SIDES)
+    truth[:, :, 1] = 1
+    given = batch()
+    given = replace(given, segmented=1, pseudo=Pseudo(truth, torch.ones(1, 1, *SIDES), factor=0.3, labelled=0))
+    terms = sums({"logits": torch.zeros(1, 2, *SIDES)}, given)
+    # p = 1/2 everywhere: cross-entropy log 2, Dice of the structure 2 (8/2) / (8/4 + 8) = 0.8, of the background 0.
+    cross_entropy, dice = (float(terms.scalars[f"consistency.{name}"]) for name in ("cross_entropy", "dice"))
+    assert cross_entropy == pytest.approx(math.log(2))
+    assert dice == pytest.approx(1 - (0.8 + 0) / 2, abs=1e-4)
+    assert float(terms.totals["consistency"]) == pytest.approx(0.3 * (0.25 * dice + 0.75 * cross_entropy))
 
 
 def test_weights_by_hand_and_targets_by_task() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.data.warp import THIN, Floats, Spacing, displaced, sample
+from frugalseg.data.warp import THIN, Floats, Spacing, displaced, sample, within
 
 Sides = tuple[int, int, int]
 Read = Callable[[Sides, Sides], NDArray[Any]]
@@ -86,7 +86,7 @@ def deformed(
     centred = (voxels - _column(middle)) * _column(there / here) + _column(own_middle)
     laid = displaced(voxels, whole, spacing, deformation.spacing)
     places = np.asarray(centred + np.float32(part) * (laid - centred), np.float32)
-    inside = _within(voxels, deformation.shape) & _within(places, shape)
+    inside = within(voxels, deformation.shape) & within(places, shape)
     return Deformed(places, inside, *_around(places, shape))
 
 
@@ -102,8 +102,3 @@ def _around(places: Floats, sides: Sides) -> tuple[Sides, Sides]:
     high = np.clip(np.ceil(flat.max(axis=1)), 0, last).astype(int)
     first, box = low.tolist(), (high - low + 1).tolist()
     return (first[0], first[1], first[2]), (box[0], box[1], box[2])
-
-
-def _within(places: Floats, sides: Sides) -> NDArray[np.bool_]:
-    """Whether places (3, ...) lie in voxels of an image, whose first one reaches from -0.5 to 0.5."""
-    return np.asarray(((places >= -0.5) & (places <= _column(sides) - 0.5)).all(axis=0))

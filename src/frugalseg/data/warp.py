@@ -26,9 +26,20 @@ def warp(volume: Floats, displacement: Floats, volume_spacing: Spacing, spacing:
         volume_spacing: Of the moving image's grid, in mm.
         spacing: Of the displacement's grid, in mm.
     """
+    return sample(volume, places_of(displacement, volume_spacing, spacing))
+
+
+def places_of(displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:
+    """Return the places (3, x, y, z), in voxels of the moving image, that a displacement takes its voxels to."""
     sides = displacement.shape[1:]
     voxels = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in sides), indexing="ij"))
-    return sample(volume, displaced(voxels, displacement, volume_spacing, spacing))
+    return displaced(voxels, displacement, volume_spacing, spacing)
+
+
+def within(places: Floats, sides: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether places (3, ...) lie in voxels of an image, whose first one reaches from -0.5 to 0.5."""
+    last = np.array(sides, np.float32).reshape(3, *(1,) * (places.ndim - 1)) - 0.5
+    return np.asarray(((places >= -0.5) & (places <= last)).all(axis=0))
 
 
 def displaced(voxels: Floats, displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:

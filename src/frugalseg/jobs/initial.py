@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from frugalseg.config import Config
+from frugalseg.data.budget import Split
 from frugalseg.data.choose import choose_kinds
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.prepare import key_of_image
@@ -140,6 +141,28 @@ class Initial:
                 raise UserError(
                     f"has seen the image of the test case {case.name!r}: add --transductive, which reports then "
                     "tell, or pre-train without it",
+                    self.run,
+                )
+
+    def require_fair_validation(self, manifest: Manifest, split: Split) -> None:
+        """Refuse weights that have learnt a validation case's label: by it the best checkpoint would be the first.
+
+        Raises:
+            UserError: Names the case.
+        """
+        cases = {case.name: case for case in manifest.labelled if case.name in split.validation}
+        if cases and not self.labels.complete:
+            raise UserError(
+                "began with weights that had read labels, and an older version did not record which: perhaps those "
+                "of validation cases; train without --validation, or train that one anew",
+                self.run,
+            )
+        for name, case in cases.items():
+            if key_of_image(case, self.preparation[0])[:KEY] in {key[:KEY] for key in self.labels.trained}:
+                raise UserError(
+                    f"has learnt the label of the validation case {name!r}, so that the best checkpoint would be "
+                    "chosen by what was learnt already; give both the same --labels, --seed and --validation, or "
+                    "train without validation cases",
                     self.run,
                 )
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,12 @@ from frugalseg.data.warp import Floats, restored, thinned
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import free_memory, usable_cpus
-from frugalseg.jobs.show import bar
+from frugalseg.jobs.show import bar, say
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import NotRegistered, one_thread, register, registration_version
 
-FIELDS, GUESSES = 2, 4  # versions of what is computed: another one makes it anew
+Made = TypeVar("Made")
+FIELDS, GUESSES = 3, 5  # versions of what is computed: another one makes it anew
 
 
 class NotAlikeError(UserError):
@@ -47,23 +49,29 @@ class Registrations:
         self._lock = threading.Lock()
 
     def label(self, targets: Sequence[StoredCase], workers: int) -> list[Entry]:
-        """Return what holds each target's probabilities, of all labelled cases but itself; make what is missing."""
+        """Return what holds each target's probabilities, of all labelled cases but itself; make what is missing.
+
+        Raises:
+            NotAlikeError: None of them can be registered onto a target.
+            DataError: Memory ran out.
+        """
         return self._all([(self._one, target) for target in targets], workers)
 
-    def lay(self, pairs: Sequence[tuple[StoredCase, StoredCase]], workers: int) -> list[Entry]:
-        """Return what holds the displacement of each pair's first case onto its second; make what is missing."""
+    def lay(self, pairs: Sequence[tuple[StoredCase, StoredCase]], workers: int) -> list[Entry | None]:
+        """Return what holds the displacement of each pair's first case onto its second; make what is missing.
+
+        None where there is none to be found. Raises DataError where memory ran out.
+        """
         return self._all([(self._field, *pair) for pair in pairs], workers)
 
-    def _all(
-        self, jobs: Sequence[tuple[Callable[..., Entry], *tuple[StoredCase, ...]]], workers: int
-    ) -> list[Entry]:
+    def _all(self, jobs: Sequence[tuple[Callable[..., Made], *tuple[StoredCase, ...]]], workers: int) -> list[Made]:
         # SimpleITK and SciPy release the interpreter's lock: threads are enough, and share nothing that changes.
         pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))))
         waits = True
         try:
             with one_thread(), bar("registering", len(jobs)) as advance:
 
-                def done(job: Callable[..., Entry], *of: StoredCase) -> Entry:
+                def done(job: Callable[..., Made], *of: StoredCase) -> Made:
                     entry = job(*of)
                     advance()
                     return entry
@@ -88,16 +96,24 @@ class Registrations:
         entry = Entry(self.root, target.name, hash_value(content))
         if entry.read() is None:
             image = stored_image(target)
-            made = [self._field(case, target).array("field") for case in others]
-            fields: list[NDArray[np.float16]] = [np.asarray(open_array(path)[:]) for path in made]
+            # Who cannot be registered onto this one does not vote about it.
+            found = [(case, self._field(case, target)) for case in others]
+            laid = [(case, kept) for case, kept in found if kept is not None]
+            if not laid:
+                raise NotAlikeError(
+                    f"no labelled case can be registered onto {target.name}; look at them with `frugalseg check`, "
+                    "or choose a method that does not register",
+                    "atlas",
+                )
+            fields: list[NDArray[np.float16]] = [np.asarray(open_array(one.array("field"))[:]) for _, one in laid]
             sides = (image.shape[1], image.shape[2], image.shape[3])
-            found = fused(
-                image, target.spacing, [self._labelled(case) for case in others],
+            probable = fused(
+                image, target.spacing, [self._labelled(case) for case, _ in laid],
                 lambda number: restored(fields[number], sides), self.scheme.classes, self.settings.fusion,
             )  # fmt: skip
-            shares = np.rint(255 * found.clip(0, 1)).astype(np.uint8)
+            shares = np.rint(255 * probable.clip(0, 1)).astype(np.uint8)
             arrays = {"guess": shares.reshape(-1, *shares.shape[2:])}
-            entry.write(arrays, {"labelled": [case.name for case in others]})
+            entry.write(arrays, {"labelled": [case.name for case, _ in laid]})
         return entry
 
     def _labelled(self, case: StoredCase) -> Labelled:
@@ -106,11 +122,10 @@ class Registrations:
                 self._read[case.name] = stored_labelled(case)
             return self._read[case.name]
 
-    def _field(self, case: StoredCase, target: StoredCase) -> Entry:
-        """Return what holds the thinned displacement of a case onto the target.
+    def _field(self, case: StoredCase, target: StoredCase) -> Entry | None:
+        """Return what holds the thinned displacement of a case onto the target; None, said, if none is found.
 
         Raises:
-            NotAlikeError: None was found.
             DataError: Memory ran out.
         """
         how = self.settings.registration.model_dump(mode="json")
@@ -131,11 +146,8 @@ class Registrations:
                     target.image,
                 ) from error
             except NotRegistered as error:
-                raise NotAlikeError(
-                    f"{case.name} cannot be registered onto {target.name} ({error}); look at both with `frugalseg "
-                    "check`, or choose a method that does not register",
-                    "atlas",
-                ) from error
+                say(f"atlas: {case.name} cannot be registered onto {target.name}, and is not ({error})")
+                return None
             entry.write({"field": thinned(found)}, {})
         return entry
 

@@ -148,6 +148,7 @@ def train(
         if init is not None:
             initial = read_initial(init)
             initial.require_unseen(manifest)
+            initial.require_fair_validation(manifest, split)
         elif config.pretrain is not None and not dry_run:
             before = pretrained(
                 data, out / PRETRAIN, method, seed, recipe, overrides, store, transductive, held_out,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from frugalseg.data.warp import Floats, Spacing, warp
+from frugalseg.data.warp import Floats, Spacing, places_of, sample, within
 from frugalseg.semisup.fusion import FusionSettings, vote
 from frugalseg.semisup.registration import RegistrationSettings
 from frugalseg.settings import Settings
@@ -57,7 +57,7 @@ def fused(
 ) -> Floats:
     """Return the probabilities (R, K, x, y, z) of the target's classes, 0 for all where nothing is known.
 
-    Of the cases' warped images and labels one is held at a time.
+    Of the cases' warped images and labels one is held at a time. Beyond its image a case knows nothing.
 
     Args:
         target: (C, x, y, z).
@@ -72,8 +72,9 @@ def fused(
         for number, case in enumerate(cases):
             shares = shares_of(case.label, classes)
             both = np.concatenate([case.image, shares.reshape(-1, *shares.shape[2:])])
-            there = warp(both, field(number), case.spacing, spacing)
-            channels = len(case.image)
+            places = places_of(field(number), case.spacing, spacing)
+            there, channels = sample(both, places), len(case.image)
+            there[channels:] *= within(places, case.image.shape[1:])
             yield there[:channels], there[channels:].reshape(*shares.shape[:2], *target.shape[1:])
 
     return vote(target, spacing, warped(), settings)
@@ -85,7 +86,10 @@ def bytes_needed(voxels: int, channels: int, outputs: int, cases: int) -> int:
 
 
 def dice(found: Floats, truth: NDArray[np.uint8]) -> float:
-    """Return the mean Dice of the structures that the truth (R, x, y, z) has; found: (R, K, x, y, z)."""
+    """Return the mean Dice of the structures that the truth (R, x, y, z) has; found: (R, K, x, y, z).
+
+    NaN where it has none: nothing can be said of such a case.
+    """
     best = found.argmax(axis=1)
     scores = []
     for group in range(len(truth)):
@@ -94,4 +98,4 @@ def dice(found: Floats, truth: NDArray[np.uint8]) -> float:
             a, b = (best[group] == k) & known, truth[group] == k
             if b.any():
                 scores.append(2 * float((a & b).sum()) / float(a.sum() + b.sum()))
-    return float(np.mean(scores)) if scores else 0.0
+    return float(np.mean(scores)) if scores else float("nan")

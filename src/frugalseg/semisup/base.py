@@ -70,9 +70,13 @@ class Semisup(ABC):
 
     def factor(self, step: int, steps: int) -> float:
         """Return the factor of the loss in a step."""
+        return self.settings.weight * self.risen(step, steps)
+
+    def risen(self, step: int, steps: int) -> float:
+        """Return how far the ramp has risen in a step, to 1."""
         length = self.settings.rise * steps
         t = 1.0 if length <= 0 else min(1.0, step / length)
-        return self.settings.weight * math.exp(-5 * (1 - t) ** 2)
+        return math.exp(-5 * (1 - t) ** 2)
 
     def registered(self, batch: Batch) -> Tensor:
         """Return the probabilities (U, R, K, x, y, z) that registered labelled cases give unlabelled samples."""
@@ -92,21 +96,20 @@ class Semisup(ABC):
             split = logits.reshape(len(unlabelled), self.groups, self.classes, *sides)
             return split.to(torch.promote_types(split.dtype, torch.float32)).softmax(dim=2)
 
-    def with_pseudo(self, batch: Batch, truth: Tensor, weight: Tensor, step: int, steps: int) -> Batch:
+    def with_pseudo(self, batch: Batch, truth: Tensor, weight: Tensor, factor: float) -> Batch:
         """Return the batch with what its last samples are to be segmented like; nothing for those before them.
 
         Args:
             batch: The batch.
             truth: (U, R, K, x, y, z) for its U last samples.
             weight: (U, R, x, y, z), 0 where nothing is to be learnt.
-            step: Number of the step, from 0.
-            steps: How many there are.
+            factor: Of the loss on them.
         """
         before = len(batch.image) - len(truth)
         pseudo = Pseudo(
             truth=torch.cat([truth.new_zeros(before, *truth.shape[1:]), truth]),
             weight=torch.cat([weight.new_zeros(before, *weight.shape[1:]), weight]),
-            factor=self.factor(step, steps),
+            factor=factor,
             labelled=batch.segmented,
         )
         return replace(batch, pseudo=pseudo, segmented=len(batch.image))

@@ -4,9 +4,11 @@ A box with two thirds of the crop's sides is cut from a labelled crop and put in
 way round in the next sample. The student segments the mixture: the labelled part has its label, the other part the
 teacher's, which counts half. So both kinds of crops are seen in each other's surroundings and share their features.
 
-What differs from the paper: the labelled crops are trained on by themselves, too; the views differ in intensities
-(`pseudo_labels`); the teacher's largest component is not taken alone; both parts share one Dice, in which each
-voxel has its weight.
+What differs from the paper: the labelled crops are trained on by themselves, too, in the place of a training on
+mixtures of labelled crops that comes first there; so the teacher's part of a mixture, not the labelled one, counts
+less at first (`ramp`). The views differ in intensities (`pseudo_labels`); the teacher's largest component is not
+taken alone; both parts share one Dice and one cross-entropy, in which each voxel has its weight, where the paper
+takes a mean over each part's voxels and weighs the means.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from frugalseg.objectives.across import row_numbers
 from frugalseg.objectives.base import Batch
 from frugalseg.semisup.base import Teach
 from frugalseg.semisup.pseudo_labels import PseudoLabels, PseudoLabelSettings, known
@@ -50,15 +53,15 @@ class CopyPaste(PseudoLabels):
         truth, sure = self.labels(says)
         first = len(batch.image) - len(says)
         own = batch.image_weight.to(truth.dtype)
-        weight = self.settings.teacher_weight * sure * own[first:]
+        weight = self.settings.teacher_weight * self.risen(step, steps) * sure * own[first:]
         if first == 0 or not len(says):  # a process of several may have the one kind alone
-            return self.with_pseudo(batch, truth, weight, step, steps)
+            return self.with_pseudo(batch, truth, weight, self.settings.weight)
         images, inside = batch.image.clone(), None if batch.inside is None else batch.inside.clone()
-        keys = batch.keys.tolist()
+        keys, rows = batch.keys.tolist(), row_numbers(len(batch.image), torch.device("cpu")).tolist()
         for number in range(len(says)):
             partner, here = number % first, first + number
             mask = self.mask(keys[here], batch.image.shape[2:]).to(batch.image.device)
-            if (step + number) % 2:
+            if (step + rows[here]) % 2:  # the sample's number in the whole step, on however many processes
                 mask = ~mask
             images[here] = torch.where(mask, batch.image[partner], batch.image[here])
             if inside is not None:
@@ -67,7 +70,7 @@ class CopyPaste(PseudoLabels):
             truth[number] = torch.where(mask, label, truth[number])
             weight[number] = torch.where(mask, batch.weight[partner].to(weight.dtype), weight[number])
         mixed = replace(batch, image=images, inside=inside)
-        return self.with_pseudo(mixed, truth, weight, step, steps)
+        return self.with_pseudo(mixed, truth, weight, self.settings.weight)
 
     def mask(self, key: int, sides: torch.Size) -> Tensor:
         """Return the box (x, y, z) of a sample, True inside; where it lies is drawn from the sample's key."""

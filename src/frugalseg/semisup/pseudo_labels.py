@@ -7,6 +7,10 @@ teacher is sure (FixMatch, Sohn et al. 2020: hard labels above a confidence; `so
 A network that knows six cases is a poor teacher at first. With `first: registration` it is taught by the labelled
 cases deformed onto the unlabelled one and fused (`frugalseg.semisup.atlas`), before its own mean takes over; with
 `first: runs` by networks that were trained before (`frugalseg.jobs.taught`).
+
+What differs from Tarvainen and Valpola: the loss is Dice and cross-entropy to the teacher's labels, on unlabelled
+crops alone, not the squared difference of probabilities on all; the teacher has neither dropout nor a changed view.
+From Sohn et al.: a running mean teaches, not the network itself, and by default all voxels count (`confidence` 0).
 """
 
 from __future__ import annotations
@@ -68,7 +72,7 @@ class PseudoLabels(Semisup):
         says = self.says(batch, teach, step, steps)
         truth, sure = self.labels(says)
         own = batch.image_weight[len(batch.image) - len(says) :].to(truth.dtype)
-        return self.with_pseudo(batch, truth, sure * own, step, steps)
+        return self.with_pseudo(batch, truth, sure * own, self.factor(step, steps))
 
     def says(self, batch: Batch, teach: Teach, step: int, steps: int) -> Tensor:
         """Return the teachers' probabilities (U, R, K, x, y, z), the atlas's and the network's by their shares."""

@@ -2,8 +2,8 @@
 
 SimpleITK does the work: symmetric-forces demons (Vercauteren et al. 2009) on a coarse and on the full grid, the
 field smoothed after each iteration. Images must have like intensities (z-scores) and show like anatomy, roughly
-aligned. Several channels are registered by the mean of those that both images have. One thread, so that a pair has
-the same field everywhere.
+aligned. Across an axis of fewer than 4 voxels the centres are laid onto each other. Several channels are registered
+by the mean of those that both images have. One thread, so that a pair has the same field everywhere.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _registered(
 
     sides = fixed.shape[1:]
     shown = shown_by_both(moving, fixed)
-    still = _image(sitk, _thick(fixed[shown].mean(axis=0)), spacing)
-    moved = _image(sitk, _thick(moving[shown].mean(axis=0)), moving_spacing)
+    still = _image(sitk, fixed[shown].mean(axis=0), spacing)
+    moved = _image(sitk, moving[shown].mean(axis=0), moving_spacing)
     first = _first(sitk, still, moved, settings)
     nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(moving[shown].mean(axis=0).min()))
     field = _demons(sitk, still, nearer, settings)
@@ -85,13 +85,17 @@ def _registered(
     told = sitk.TransformToDisplacementField(
         whole, sitk.sitkVectorFloat32, still.GetSize(), still.GetOrigin(), still.GetSpacing()
     )
-    found = sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0)[:, : sides[0], : sides[1], : sides[2]]
-    return np.ascontiguousarray(found)
+    x, y, z = (slice(first, first + side) for first, side in zip(_added(sides), sides, strict=True))
+    found = np.ascontiguousarray(sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0)[:, x, y, z])
+    for axis, (own, other) in enumerate(zip(sides, moving.shape[1:], strict=True)):
+        if min(own, other) < LEAST_SIDE:  # so few slices show nothing of a displacement across them
+            found[axis] = ((other - 1) * moving_spacing[axis] - (own - 1) * spacing[axis]) / 2
+    return found
 
 
-def _thick(image: Floats) -> Floats:
-    """Return an image (x, y, z) whose flat axes go on as they end: demons need some voxels along each."""
-    return np.pad(image, [(0, max(0, LEAST_SIDE - side)) for side in image.shape], mode="edge")
+def _added(sides: tuple[int, ...]) -> list[int]:
+    """Return the voxels added at both ends of each axis, so that the centre stays: demons need some along each."""
+    return [max(0, LEAST_SIDE - side + 1) // 2 for side in sides]
 
 
 @contextmanager
@@ -115,8 +119,12 @@ def registration_version() -> str:
 
 
 def _image(sitk: Any, array: Floats, spacing: Spacing) -> Any:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0), np.float32))
+    """Return an image (x, y, z) whose first voxel lies at 0, and whose flat axes go on as they end."""
+    added = _added(array.shape)
+    thick = np.pad(array, [(count, count) for count in added], mode="edge")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(thick.transpose(2, 1, 0), np.float32))
     image.SetSpacing(spacing)
+    image.SetOrigin([-count * size for count, size in zip(added, spacing, strict=True)])
     return image
 
 

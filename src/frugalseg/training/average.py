@@ -1,7 +1,8 @@
 """A running mean of the weights, which predicts better than the last step's when steps are noisy.
 
-Polyak and Juditsky 1992; the exponential form with a warm-up as in Tarvainen and Valpola 2017 (mean teacher). It is
-updated after each optimiser step and saved in every checkpoint, so a resumed run has the same one.
+Polyak and Juditsky 1992; the exponential form is that of Tarvainen and Valpola 2017 (mean teacher). Early on it
+forgets faster, (1 + n) / (10 + n) of it stays in step n, where they keep 1 - 1 / (n + 1). It is updated after each
+optimiser step and saved in every checkpoint, so a resumed run has the same one.
 """
 
 from __future__ import annotations

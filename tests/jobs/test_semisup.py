@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from frugalseg.config import load_config
 from frugalseg.data.phantom import write_phantom
 from frugalseg.errors import ConfigError
 from frugalseg.jobs.model import load_model
+from frugalseg.jobs.record import require_same_mixtures
 from frugalseg.jobs.train import train
 from frugalseg.training.loop import Loop
 
@@ -69,6 +71,30 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
     assert all(float(row["consistency.share"]) > 0 for row in rows)
     assert float(rows[0]["consistency.gradient_ratio"]) > 0
     assert with_cpc == ("cpc.info_nce" in rows[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "labelled", "before", "now", "refused"),
+    [
+        ("copy-paste", 2, 1, 2, False),
+        ("copy-paste", 3, 1, 2, True),
+        ("copy-paste", 3, 2, 1, True),
+        ("copy-paste", 3, 2, 2, False),
+        ("mean-teacher", 3, 1, 2, False),
+    ],
+)
+def test_other_processes_that_would_mix_other_crops_are_refused(
+    method: str, labelled: int, before: int, now: int, refused: bool
+) -> None:
+    one, two = (
+        load_config(method, [f"training.devices={count}", f"sampling.labelled={labelled}", "sampling.unlabelled=3"])
+        for count in (before, now)
+    )
+    if refused:
+        with pytest.raises(ConfigError, match=r"would mix other crops \(copy_paste\); go on with as many"):
+            require_same_mixtures(one, two, Path("run"))
+    else:
+        require_same_mixtures(one, two, Path("run"))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -62,7 +62,8 @@ def prepared(line: str) -> str:
     if line.startswith("frugalseg study"):
         line = re.sub(r"--labels \S+", "--labels 1,6 --label-seeds 1", line)
         line = re.sub(r"--steps \S+", "", line)
-        return f"{line} {SHORT} --set sscpcseg:auxiliary.cpc.patch=[8,8,8] --store store"
+        cpc = "--set sscpcseg:auxiliary.cpc.patch=[8,8,8]" if "sscpcseg" in line else ""
+        return f"{line} {SHORT} {cpc} --store store"
     if not line.startswith(("frugalseg train", "frugalseg pretrain")):
         return line
     line = re.sub(r"--(minutes|steps) \S+|--quick", "", line)

@@ -62,8 +62,8 @@ def prepared(line: str) -> str:
     if line.startswith("frugalseg study"):
         line = re.sub(r"--labels \S+", "--labels 1,6 --label-seeds 1", line)
         line = re.sub(r"--steps \S+", "", line)
-        cpc = "--set sscpcseg:auxiliary.cpc.patch=[8,8,8]" if "sscpcseg" in line else ""
-        return f"{line} {SHORT} {cpc} --store store"
+        patch = "--set sscpcseg:auxiliary.cpc.patch=[8,8,8]" if "sscpcseg" in line else ""
+        return f"{line} {SHORT} {patch} --store store"
     if not line.startswith(("frugalseg train", "frugalseg pretrain")):
         return line
     line = re.sub(r"--(minutes|steps) \S+|--quick", "", line)

@@ -32,6 +32,36 @@ def random(groups: int, classes: int, count: int = 2) -> tuple[Tensor, Tensor, T
     return logits, says, weight
 
 
+def test_its_share_of_dice_is_that_of_segmentation_or_its_own() -> None:
+    settings = SegmentationSettings(dice_weight=0.25)
+    assert ConsistencyLoss(settings, 1, 2).weights == {"dice": 0.25, "cross_entropy": 0.75}
+    assert ConsistencyLoss(settings, 1, 2, 0.0).weights == {"dice": 0.0, "cross_entropy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "dice_weight", "more"), [("hard", 1.0, True), ("hard", 0.0, False), ("soft", 1.0, False)]
+)
+def test_hard_labels_and_dice_ask_for_more_than_is_likely(labels: str, dice_weight: float, more: bool) -> None:
+    """Why a teacher's hard labels make structures larger: Dice is best at p = a / Dice where the share a has them."""
+    truth = torch.zeros(1, 1, 2, *SIDES, dtype=torch.float64)
+    truth[:, :, 1, 0] = 1  # 8 voxels that the structure has for sure
+    doubtful = truth[0, 0, 1, 1:].reshape(-1)
+    doubtful[:6] = 1  # it has 6 of 16 others, and nothing tells which
+    if labels == "soft":
+        doubtful[:] = 6 / 16
+    truth[:, :, 0] = 1 - truth[:, :, 1]
+    way = ConsistencyLoss(SegmentationSettings(background=False, smooth=1e-6), 1, 2, dice_weight)
+
+    def loss(p: float) -> float:
+        logits = torch.full((1, 2, *SIDES), 0.0, dtype=torch.float64)
+        logits[:, 1, 0], logits[:, 1, 1:] = 9.0, math.log(p / (1 - p))
+        batch = make(logits, truth, torch.ones(1, 1, *SIDES, dtype=torch.float64))
+        return float(sum(way.weights[name] * value for name, value in way(logits, batch).items()))
+
+    best = min((loss(p / 100), p / 100) for p in range(1, 100))[1]
+    assert best > 0.42 if more else best == pytest.approx(6 / 16, abs=0.011)
+
+
 def test_one_voxel_by_hand() -> None:
     """p = (1/4, 3/4), q = (0, 1), weight 1/2 in one voxel of two."""
     logits = torch.tensor([[[[[0.0, 5.0]]], [[[math.log(3.0), 1.0]]]]], dtype=torch.float64)

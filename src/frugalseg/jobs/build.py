@@ -77,7 +77,7 @@ def make_loop(
             SegmentationLoss(config.segmentation, groups, classes),
             tasks_of(network),
             weights,
-            None if ways is None else ConsistencyLoss(config.segmentation, groups, classes),
+            None if ways is None else ConsistencyLoss(config.segmentation, groups, classes, ways.dice_weight),
         ),
         optimiser=optimiser,
         settings=training,

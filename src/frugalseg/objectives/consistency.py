@@ -20,10 +20,13 @@ CONSISTENCY = "consistency"
 class ConsistencyLoss:
     """Named scalars "dice" and "cross_entropy" for logits (B, R x K, x, y, z); `weights` says how they add up."""
 
-    def __init__(self, settings: SegmentationSettings, groups: int, classes: int) -> None:
+    def __init__(
+        self, settings: SegmentationSettings, groups: int, classes: int, dice_weight: float | None = None
+    ) -> None:
         self.settings = settings
         self.groups, self.classes = groups, classes
-        self.weights = {"dice": settings.dice_weight, "cross_entropy": 1 - settings.dice_weight}
+        share = settings.dice_weight if dice_weight is None else dice_weight
+        self.weights = {"dice": share, "cross_entropy": 1 - share}
 
     def __call__(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the samples that `batch.pseudo` has weight for, 0 if there is none."""

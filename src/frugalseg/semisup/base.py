@@ -31,6 +31,9 @@ class SemisupSettings(Settings):
 
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Factor of the loss on what the teacher says, once the ramp is over."""
+    dice_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of Dice in that loss, the rest is cross-entropy; by default that of `segmentation`. With hard labels
+    Dice asks for more than is likely, so that a teacher and its student make each other's structures larger."""
     ramp: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the steps over which that factor rises, as exp(-5 (1 - t)^2), t from 0 to 1 (Laine, Aila 2017); by
     default 0.3, and 0.05 where registered cases teach first, who know as much in the first step as later."""

@@ -42,7 +42,7 @@ def test_its_share_of_dice_is_that_of_segmentation_or_its_own() -> None:
     ("labels", "dice_weight", "more"), [("hard", 1.0, True), ("hard", 0.0, False), ("soft", 1.0, False)]
 )
 def test_hard_labels_and_dice_ask_for_more_than_is_likely(labels: str, dice_weight: float, more: bool) -> None:
-    """Why a teacher's hard labels make structures larger: Dice is best at p = a / Dice where the share a has them."""
+    """Why a teacher's hard labels make structures larger: Dice is best at p = a / Dice, a the labels' mean."""
     truth = torch.zeros(1, 1, 2, *SIDES, dtype=torch.float64)
     truth[:, :, 1, 0] = 1  # 8 voxels that the structure has for sure
     doubtful = truth[0, 0, 1, 1:].reshape(-1)

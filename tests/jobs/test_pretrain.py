@@ -251,7 +251,9 @@ def test_labels_and_test_images_seen_before_are_told(place: Path) -> None:
     assert read_json_object(place / "told" / "run.json")["transductive"] is True
 
 
-def test_the_best_checkpoint_is_not_chosen_by_labels_that_the_first_weights_learnt(place: Path) -> None:
+def test_the_best_checkpoint_is_not_chosen_by_labels_that_the_first_weights_learnt(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     split = read_json_object(place / "whole" / "split.json")
     assert len(split["labelled"]) == 2
     more = {"labels": 3, "validation": 2, "init": place / "whole"}
@@ -260,6 +262,7 @@ def test_the_best_checkpoint_is_not_chosen_by_labels_that_the_first_weights_lear
     assert not (place / "none").exists()
     run(place, "fair", **{**more, "init": place / "whole" / "pretrain"})
     assert read_json_object(place / "fair" / "split.json")["validation"]
+    assert "the first weights have seen the images of 2 of 2 validation cases" in capsys.readouterr().err
 
 
 def test_a_test_image_is_known_under_any_name(place: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from frugalseg.formats import describing, require_version
 from frugalseg.jobs.build import from_facts
 from frugalseg.jobs.labels_read import KEY, LabelsRead, labels_read
 from frugalseg.jobs.record import RECORD, SPLIT
+from frugalseg.jobs.show import say
 from frugalseg.networks import MultiTaskNetwork, NetworkSettings
 from frugalseg.training.plan import Plan
 from frugalseg.training.seal import FORMAT_VERSION, LAST, find_intact
@@ -147,6 +148,8 @@ class Initial:
     def require_fair_validation(self, manifest: Manifest, split: Split) -> None:
         """Refuse weights that have learnt a validation case's label: by it the best checkpoint would be the first.
 
+        That they have seen its image alone is said.
+
         Raises:
             UserError: Names the case.
         """
@@ -157,14 +160,17 @@ class Initial:
                 "of validation cases; train without --validation, or train that one anew",
                 self.run,
             )
-        for name, case in cases.items():
-            if key_of_image(case, self.preparation[0])[:KEY] in {key[:KEY] for key in self.labels.trained}:
+        keys = {name: key_of_image(case, self.preparation[0])[:KEY] for name, case in cases.items()}
+        for name, key in keys.items():
+            if key in self.labels.trained:
                 raise UserError(
                     f"has learnt the label of the validation case {name!r}, so that the best checkpoint would be "
                     "chosen by what was learnt already; give both the same --labels, --seed and --validation, or "
                     "train without validation cases",
                     self.run,
                 )
+        if seen := sum(key in self.keys for key in keys.values()):
+            say(f"the first weights have seen the images of {seen} of {len(keys)} validation cases")
 
     def give(self, network: MultiTaskNetwork, scheme: LabelScheme) -> str:
         """Put the weights into a network and return what was taken, for people.

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from frugalseg.config import load_config
 from frugalseg.data.phantom import write_phantom
 from frugalseg.errors import ConfigError
+from frugalseg.jobs.mixtures import require_same_mixtures
 from frugalseg.jobs.model import load_model
-from frugalseg.jobs.record import require_same_mixtures
 from frugalseg.jobs.train import train
 from frugalseg.training.loop import Loop
 

@@ -129,6 +129,15 @@ class Initial:
                 self.run,
             )
 
+    def require_fair(self, manifest: Manifest, split: Split) -> None:
+        """Refuse weights that know what this run is to be measured by: test images, or labels of validation cases.
+
+        Raises:
+            UserError: They do.
+        """
+        self.require_unseen(manifest)
+        self.require_fair_validation(manifest, split)
+
     def require_unseen(self, manifest: Manifest) -> None:
         """Refuse weights that have seen the images of this data set's test cases, whatever these are called.
 

@@ -21,8 +21,8 @@ from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import hash_file, hash_value, read_json_object, read_text, write_json, write_text
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed, seal
 from frugalseg.jobs.machine import describe
+from frugalseg.jobs.mixtures import require_same_mixtures
 from frugalseg.objectives import CpcSettings
-from frugalseg.semisup import CopyPasteSettings
 from frugalseg.semisup.registration import registration_version
 from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.plan import Plan, choose_precision
@@ -185,23 +185,6 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
     asked = {name: getattr(config.training, name) for name in FREE}
     recorded = recorded.model_copy(update={"training": recorded.training.model_copy(update=asked)})
     return _with_chunks_of(recorded, config)
-
-
-def require_same_mixtures(recorded: Config, config: Config, folder: Path) -> None:
-    """Refuse other processes where they would mix other crops: those of one process are mixed with each other.
-
-    Raises:
-        ConfigError: They would.
-    """
-    if not isinstance(config.semisup, CopyPasteSettings):
-        return
-    before, now = (one.training.devices * one.training.nodes for one in (recorded, config))
-    if before != now and any(config.sampling.labelled % world for world in (before, now)):
-        raise ConfigError(
-            f"the run in this folder has {before} process{'es' * (before > 1)}; {now} would mix other crops "
-            "(copy_paste); go on with as many",
-            folder,
-        )
 
 
 def atlas_mark(config: Config) -> str:

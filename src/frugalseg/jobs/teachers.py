@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from frugalseg.config import Config
 from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
-from frugalseg.errors import UserError
 from frugalseg.jobs.atlas import SHAPES, registered
 from frugalseg.jobs.record import atlas_mark
 from frugalseg.jobs.registrations import NotAlikeError
 from frugalseg.jobs.show import say
-from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.processes import Processes
-
-
-def require_mixable(config: Config, labelled: Sequence[StoredCase]) -> None:
-    """Refuse copy-paste where a label shows a part only, or where a process would have one kind of crops alone.
-
-    Raises:
-        UserError: Tells which.
-    """
-    if not isinstance(config.semisup, CopyPasteSettings):
-        return
-    if any(case.in_part for case in labelled):
-        raise UserError(
-            "copy_paste needs labels that show every structure; take semisup.kind=teacher", "semisup.kind"
-        )
-    world, least = (
-        config.training.devices * config.training.nodes,
-        min(config.sampling.labelled, config.sampling.unlabelled),
-    )
-    if world > least:
-        raise UserError(
-            f"{world} processes cannot each mix a labelled with an unlabelled crop: a step has {least} of a kind; "
-            "take fewer --devices or --nodes, or more crops (sampling.labelled, sampling.unlabelled)",
-            "training.devices",
-        )
 
 
 def registrations(config: Config, split: Split) -> str | None:

@@ -21,6 +21,7 @@ from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.first_plan import first_plan, order, preparation_of, without_what_is_not_there
 from frugalseg.jobs.fitting import fitting
 from frugalseg.jobs.initial import Initial, read_initial, require_same_start, require_same_weights
+from frugalseg.jobs.mixtures import require_mixable
 from frugalseg.jobs.preflight import settings_fixed
 from frugalseg.jobs.prepare import cases_from_headers, chosen, prepared, workers_that_fit
 from frugalseg.jobs.record import (
@@ -38,7 +39,7 @@ from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.show import mute, say
 from frugalseg.jobs.taught import taught
 from frugalseg.jobs.teacher_runs import open_teachers, require_same_teachers, require_teachers
-from frugalseg.jobs.teachers import registered_once, registrations, require_mixable
+from frugalseg.jobs.teachers import registered_once, registrations
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
@@ -147,8 +148,7 @@ def train(
     if find_intact(out / LAST) is None:
         if init is not None:
             initial = read_initial(init)
-            initial.require_unseen(manifest)
-            initial.require_fair_validation(manifest, split)
+            initial.require_fair(manifest, split)
         elif config.pretrain is not None and not dry_run:
             before = pretrained(
                 data, out / PRETRAIN, method, seed, recipe, overrides, store, transductive, held_out,

@@ -76,10 +76,10 @@ def _registered(
 
     sides = fixed.shape[1:]
     shown = shown_by_both(moving, fixed)
-    still = _image(sitk, fixed[shown].mean(axis=0), spacing)
-    moved = _image(sitk, moving[shown].mean(axis=0), moving_spacing)
+    seen = moving[shown].mean(axis=0)
+    still, moved = _image(sitk, fixed[shown].mean(axis=0), spacing), _image(sitk, seen, moving_spacing)
     first = _first(sitk, still, moved, settings)
-    nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(moving[shown].mean(axis=0).min()))
+    nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(seen.min()))
     field = _demons(sitk, still, nearer, settings)
     whole = sitk.CompositeTransform([first, sitk.DisplacementFieldTransform(field)])
     told = sitk.TransformToDisplacementField(

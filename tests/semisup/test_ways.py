@@ -186,6 +186,8 @@ def test_where_registered_cases_know_nothing_the_network_alone_teaches() -> None
     assert batch.weak is not None
     network = teach(batch.weak).reshape(1, 1, 3, *SIDES).softmax(dim=2)
     assert torch.allclose(says[:, :, :, 2:], network[:, :, :, 2:])
+    double = replace(batch, guess=guess, image=batch.image.double(), weak=batch.weak.double())
+    assert way.says(double, lambda image: teach(image).double(), 5, 10).dtype == torch.float64
     never = PseudoLabelSettings(first="registration", hand_over=None, labels="soft").build(1, 3)
     first = never.says(replace(batch, guess=guess), teach, 5, 10)
     assert torch.equal(first[0, 0, 1, :2], torch.ones(2, *SIDES[1:]))

@@ -85,7 +85,7 @@ class Semisup(ABC):
         """Return the probabilities (U, R, K, x, y, z) that registered labelled cases give unlabelled samples."""
         require(batch.guess is not None, "no labels of registered cases")
         assert batch.guess is not None
-        split = batch.guess.to(torch.float32) / 255
+        split = batch.guess.to(torch.promote_types(batch.image.dtype, torch.float32)) / 255
         return split.reshape(len(split), self.groups, self.classes, *split.shape[2:])
 
     def teacher_says(self, batch: Batch, teach: Teach) -> Tensor:

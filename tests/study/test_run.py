@@ -25,7 +25,7 @@ from frugalseg.study.cell import CASES, CELL
 from frugalseg.study.design import make_design
 from frugalseg.study.estimate import StepCost
 from frugalseg.study.length import Length, steps_of
-from frugalseg.study.run import settle, study
+from frugalseg.study.run import plan, settle, study
 from tests.study.micro import LENGTH, OVERRIDES, micro_data, micro_design, micro_study
 
 DIFFER = ("command", "sha256")  # the folder stands in the command, and both in the hash
@@ -166,6 +166,31 @@ def test_other_data_or_settings_are_not_taken_for_the_same_study(
         study(data, tmp_path / "study2", single, LENGTH, OVERRIDES, store)
 
 
+def test_where_nothing_is_trained_no_length_need_be_told(
+    data: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    words = ["frugalseg", "study", str(data), "--labels", "2", "--label-seeds", "0-0", "--floor", "none"]
+    words += ["--no-ceiling", "--store", str(store), "--out", str(out), "--methods"]
+
+    def status(*more: str) -> int:
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return int(left.value.code or 0)
+
+    assert status("registration", "--plan") == 0
+    assert status("registration") == 0
+    assert set(read_json_object(out / "study.json")["steps"].values()) == {0}
+    monkeypatch.setattr("frugalseg.study.cell._run", lambda *_: pytest.fail("a finished cell was run again"))
+    capsys.readouterr()
+    assert status("registration") == 0
+    assert "1 runs finished, 0 failed" in capsys.readouterr().err
+    for more in ([], ["--plan"]):
+        assert status("registration,encdec", *more) == 2
+        assert "encdec is trained: give --steps N, or --minutes M" in capsys.readouterr().err
+
+
 def test_minutes_become_steps_once(data: Path, store: Path, tmp_path: Path) -> None:
     design = micro_design((0,))
     equal = steps_of(data, design, Length(minutes=0.05), OVERRIDES, store)
@@ -178,7 +203,9 @@ def test_minutes_become_steps_once(data: Path, store: Path, tmp_path: Path) -> N
     assert own["cpcseg"] == 2 * own["sscpcseg"] == 30
     for wrong in (Length(), Length(steps=3, minutes=1.0), Length(steps=3, equal="time")):
         with pytest.raises(UserError, match=r"--steps|--equal"):
-            steps_of(data, design, wrong, OVERRIDES, store)
+            settle(data, tmp_path / "wrong", design, wrong, OVERRIDES, store, True)
+        with pytest.raises(UserError, match=r"--steps|--equal"):
+            plan(data, design, wrong, OVERRIDES, store, True, timer)
     facts, tasks = settle(data, tmp_path / "study", design, Length(minutes=0.05), OVERRIDES, store, True)
     again, repeated = settle(data, tmp_path / "study", design, Length(minutes=0.05), OVERRIDES, store, True)
     assert facts["steps"] == again["steps"]

@@ -18,13 +18,12 @@ from frugalseg.data.manifest import Manifest
 from frugalseg.data.patches import Samples
 from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
-from frugalseg.formats import describing
 from frugalseg.jobs import build as building
-from frugalseg.jobs.chunks import chunks_of, take_chunks
+from frugalseg.jobs.checkpoints import Checkpoints
 from frugalseg.jobs.ending import close_sitting, is_closed, say_finished, say_stopped
 from frugalseg.jobs.initial import Initial
 from frugalseg.jobs.machine import default_workers
-from frugalseg.jobs.record import PRETRAIN, settings_hash, write_record
+from frugalseg.jobs.record import PRETRAIN, write_record
 from frugalseg.jobs.recover import still_best, tidy
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
 from frugalseg.jobs.teacher_runs import TeacherRuns
@@ -32,7 +31,6 @@ from frugalseg.jobs.validate import Best, Validation
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.objectives.across import Share
 from frugalseg.training.allocator import freed_memory_kept
-from frugalseg.training.average import WeightAverage
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import batches
 from frugalseg.training.log import CsvLog, Log
@@ -40,7 +38,7 @@ from frugalseg.training.loop import Loop
 from frugalseg.training.plan import Plan
 from frugalseg.training.processes import Processes
 from frugalseg.training.seal import BEST, LAST
-from frugalseg.training.state import TrainingState, load_optimiser, read_checkpoint, save_checkpoint
+from frugalseg.training.state import TrainingState, read_checkpoint
 from frugalseg.training.stop import StopRequest
 from frugalseg.training.warm_up import warm_up
 
@@ -93,6 +91,7 @@ class Run:
         count = len(split.labelled) + len(split.unlabelled)
         self.cases, held = list(cases[:count]), list(cases[count:])
         self.validation = Validation(held, config, plan, manifest.scheme) if held else None
+        self.checkpoints = Checkpoints(folder, config, plan, manifest, split.transductive)
         self.best = Best()
         self.looked = 0
         self.processes = processes or Processes(make_fabric(plan.device, plan.precision))
@@ -134,38 +133,12 @@ class Run:
         loop.case_names = tuple(case.name for case in self.cases)
         loop.tell = say
         if self.processes.first:
-            loop.save = lambda step: self.save(LAST, network, loop.optimiser, loop.average, step)
+            loop.save = lambda step: self.save(LAST, network, loop, step)
         return loop
 
-    def save(
-        self,
-        name: str,
-        network: MultiTaskNetwork,
-        optimiser: torch.optim.Optimizer,
-        average: WeightAverage | None,
-        step: int,
-    ) -> None:
+    def save(self, name: str, network: MultiTaskNetwork, loop: Loop, step: int) -> None:
         """Write RUN/last or RUN/best."""
-        facts: dict[str, Any] = {
-            "steps": self.plan.steps,
-            "config_sha256": settings_hash(self.config),
-            "best": self.best.to_json(),
-            "looked": self.looked,
-            "chunks": chunks_of(network),
-        }
-        save_checkpoint(
-            self.folder / name,
-            network,
-            building.deployed_weights(network),
-            optimiser,
-            step,
-            {
-                **building.model_facts(self.config, self.plan, self.manifest.channels, self.manifest.scheme),
-                "transductive": self.split.transductive,
-            },
-            facts,
-            average.weights if average is not None else None,
-        )
+        self.checkpoints.save(name, network, loop, step, self.best, self.looked)
 
     def with_length(self) -> Plan:
         """Return the plan with the number of steps that fit the minutes, from a timed warm-up."""
@@ -280,22 +253,7 @@ class Run:
 
     def go_on(self, network: MultiTaskNetwork, loop: Loop, checkpoint: TrainingState) -> None:
         """Take up the state of a checkpoint."""
-        facts = checkpoint.facts
-        if facts.get("config_sha256") != settings_hash(self.config):
-            raise DataError("belongs to a run with other settings; was it copied here?", self.folder / LAST)
-        if "fallback" in facts:
-            say(facts["fallback"])
-        with describing("this run's state", self.folder / LAST / "state.json"):
-            try:
-                network.load_state_dict(checkpoint.model)
-            except RuntimeError as error:
-                raise ValueError(str(error)) from error
-            take_chunks(network, facts.get("chunks", {}))
-            load_optimiser(loop.optimiser, checkpoint.optimiser)
-            if loop.average is not None and checkpoint.average is not None:
-                loop.average.load(checkpoint.average)
-            self.best = Best.from_json(facts["best"])
-            self.looked = loop.looked = int(facts["looked"])
+        self.best, self.looked = self.checkpoints.take_up(checkpoint, network, loop)
         if self.validation is not None and self.processes.first:
             self.best = still_best(self.folder / BEST, self.best)
 
@@ -315,7 +273,7 @@ class Run:
         self.looked = step
         if scores["dice"] > self.best.dice:
             self.best = Best(step, scores["dice"])
-            self.save(BEST, network, loop.optimiser, loop.average, step)
+            self.save(BEST, network, loop, step)
         return True
 
     def is_finished(self, loop: Loop, step: int) -> bool:

@@ -48,8 +48,6 @@ def run_study(
 
         timer = timed_beside(min(processes, len(design.cells)))
     if only_plan:
-        if (steps is None) == (minutes is None):
-            raise UserError("give --steps N or --minutes M, so that time can be told", "--steps")
         print(plan(data, design, length, settings, store, keep, timer).render())
         return 0
     if out is None:

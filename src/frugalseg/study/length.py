@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from frugalseg.config import Config
 from frugalseg.errors import UserError
 from frugalseg.jobs.show import say
 from frugalseg.study.design import Design
@@ -26,8 +27,32 @@ class Length:
     @property
     def options(self) -> list[str]:
         """The options of the command line that say it."""
-        words = ["--steps", str(self.steps)] if self.steps is not None else ["--minutes", f"{self.minutes:g}"]
+        words: list[str] = []
+        if self.steps is not None:
+            words = ["--steps", str(self.steps)]
+        elif self.minutes is not None:
+            words = ["--minutes", f"{self.minutes:g}"]
         return [*words, "--equal", "time"] if self.equal == "time" else words
+
+
+def require_length(configs: Mapping[str, Config], length: Length) -> None:
+    """Refuse what does not say how long every run trains; where nothing is trained nothing need be said.
+
+    Raises:
+        UserError: Neither steps nor minutes were given, or both, or steps with equal time.
+    """
+    if length.steps is not None and length.minutes is not None:
+        raise UserError("and --minutes are two lengths; choose one", "--steps")
+    if length.steps is not None and length.equal == "time":
+        raise UserError("--equal time needs --minutes, not --steps", "--equal")
+    if length.steps is None and length.minutes is None:
+        for name, config in configs.items():
+            if config.trained:
+                raise UserError(
+                    f"{name} is trained: give --steps N, or --minutes M (of the slowest method; of each one with "
+                    "--equal time)",
+                    "--steps",
+                )
 
 
 def steps_of(
@@ -38,20 +63,13 @@ def steps_of(
     store: Path | None,
     timer: Timer = measure_step,
 ) -> dict[str, int]:
-    """Return each method's number of steps: the one asked for, or what fits into the minutes.
+    """Return each method's number of steps: the one asked for, or what fits into the minutes; 0 without either.
 
     At equal steps the minutes are those of the slowest method; at equal time each method takes what it can.
-
-    Raises:
-        UserError: Neither steps nor minutes were given, or both.
     """
-    if (length.steps is None) == (length.minutes is None):
-        raise UserError(
-            "give --steps N, or --minutes M (of the slowest method; of each one with --equal time)", "--steps"
-        )
+    if length.steps is None and length.minutes is None:
+        return dict.fromkeys(design.recipes, 0)
     if length.steps is not None:
-        if length.equal == "time":
-            raise UserError("--equal time needs --minutes, not --steps", "--equal")
         return dict.fromkeys(design.recipes, length.steps)
     return fitting_steps(step_costs(data, design, overrides, store, timer), length)
 

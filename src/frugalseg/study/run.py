@@ -26,7 +26,15 @@ from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.design import Design, require_comparable
 from frugalseg.study.estimate import Estimate, Timer, estimate, measure_step
 from frugalseg.study.invocation import command_line
-from frugalseg.study.length import Length, fitting_steps, length_settings, step_costs, steps_of, steps_of_added
+from frugalseg.study.length import (
+    Length,
+    fitting_steps,
+    length_settings,
+    require_length,
+    step_costs,
+    steps_of,
+    steps_of_added,
+)
 from frugalseg.study.table import write_cells
 from frugalseg.training.lock import FolderLock
 
@@ -101,6 +109,7 @@ def settle(
     """Decide everything before the first run, hold it to what the folder was begun with, and return the tasks."""
     manifest = study_data(data)
     configs = load_configs(design, overrides)
+    require_length(configs, length)
     facts: dict[str, Any] = {
         "format_version": STUDY_FORMAT,
         "frugalseg": __version__,
@@ -195,6 +204,7 @@ def plan(
 ) -> Estimate:
     """Return what a study would take, from a few timed steps of each method; nothing is written but the store."""
     configs = load_configs(design, overrides)
+    require_length(configs, length)
     require_comparable(configs, length.equal)
     manifest = study_data(data)
     costs = step_costs(data, design, overrides, store, timer)

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor
 
 from frugalseg.config import Config
-from frugalseg.data.budget import Split
 from frugalseg.data.choose import choose_kinds
 from frugalseg.data.manifest import Manifest
-from frugalseg.data.prepare import key_of_image
 from frugalseg.data.preprocess import Preparation
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
@@ -28,7 +26,6 @@ from frugalseg.formats import describing, require_version
 from frugalseg.jobs.build import from_facts
 from frugalseg.jobs.labels_read import KEY, LabelsRead, labels_read
 from frugalseg.jobs.record import RECORD, SPLIT
-from frugalseg.jobs.show import say
 from frugalseg.networks import MultiTaskNetwork, NetworkSettings
 from frugalseg.training.plan import Plan
 from frugalseg.training.seal import FORMAT_VERSION, LAST, find_intact
@@ -82,7 +79,7 @@ class Initial:
         return network if network.width is not None else network.model_copy(update={"width": self.plan.width})
 
     def require_fit(self, config: Config, plan: Plan, manifest: Manifest) -> None:
-        """Refuse weights of a network that looks at other images, or at images otherwise, or has seen too much.
+        """Refuse weights of a network that looks at other images, or at images otherwise.
 
         Raises:
             UserError: Names what differs.
@@ -93,7 +90,6 @@ class Initial:
                 f"{len(manifest.channels)} ({', '.join(manifest.channels)})",
                 self.run,
             )
-        self.require_not_transductive(manifest)
         if config.preprocess != self.config.preprocess:
             raise UserError(
                 "was trained with other preprocess settings; leave them as they are there, so that the encoder "
@@ -115,71 +111,6 @@ class Initial:
                     "settings out, or pre-train with the same ones",
                     self.run,
                 )
-
-    def require_not_transductive(self, manifest: Manifest) -> None:
-        """Refuse weights that were trained with the test cases' images, unless this run is, too.
-
-        Raises:
-            UserError: They were.
-        """
-        if self.transductive and not manifest.transductive:
-            raise UserError(
-                "has seen the test cases' images (--transductive), so this run will have, too: add --transductive, "
-                "which reports then tell, or train it without them",
-                self.run,
-            )
-
-    def require_fair(self, manifest: Manifest, split: Split) -> None:
-        """Refuse weights that know what this run is to be measured by: test images, or labels of validation cases.
-
-        Raises:
-            UserError: They do.
-        """
-        self.require_unseen(manifest)
-        self.require_fair_validation(manifest, split)
-
-    def require_unseen(self, manifest: Manifest) -> None:
-        """Refuse weights that have seen the images of this data set's test cases, whatever these are called.
-
-        Raises:
-            UserError: Names the first one.
-        """
-        if manifest.transductive:
-            return
-        for case in manifest.test:
-            if key_of_image(case, self.preparation[0])[:KEY] in self.keys:
-                raise UserError(
-                    f"has seen the image of the test case {case.name!r}: add --transductive, which reports then "
-                    "tell, or pre-train without it",
-                    self.run,
-                )
-
-    def require_fair_validation(self, manifest: Manifest, split: Split) -> None:
-        """Refuse weights that have learnt a validation case's label: by it the best checkpoint would be the first.
-
-        That they have seen its image alone is said.
-
-        Raises:
-            UserError: Names the case.
-        """
-        cases = {case.name: case for case in manifest.labelled if case.name in split.validation}
-        if cases and not self.labels.complete:
-            raise UserError(
-                "began with weights that had read labels, and an older version did not record which: perhaps those "
-                "of validation cases; train without --validation, or train that one anew",
-                self.run,
-            )
-        keys = {name: key_of_image(case, self.preparation[0])[:KEY] for name, case in cases.items()}
-        for name, key in keys.items():
-            if key in self.labels.trained:
-                raise UserError(
-                    f"has learnt the label of the validation case {name!r}, so that the best checkpoint would be "
-                    "chosen by what was learnt already; give both the same --labels, --seed and --validation, or "
-                    "train without validation cases",
-                    self.run,
-                )
-        if seen := sum(key in self.keys for key in keys.values()):
-            say(f"the first weights have seen the images of {seen} of {len(keys)} validation cases")
 
     def give(self, network: MultiTaskNetwork, scheme: LabelScheme) -> str:
         """Put the weights into a network and return what was taken, for people.
@@ -253,40 +184,6 @@ def read_initial(run: Path) -> Initial:
     return Initial(
         run, step, sha256, config, plan, channels, scheme, count, transductive, frozenset(seen), labels, weights
     )
-
-
-def require_same_start(facts: Mapping[str, Any] | None, config: Config, init: Path | None, out: Path) -> None:
-    """Refuse to go on with a run that began with other first weights than the command says.
-
-    Raises:
-        UserError: Says with which it began.
-    """
-    if facts is None:
-        return
-    began = facts.get("initial")
-    if began is not None and began["own"]:
-        if init is not None:
-            raise UserError("was begun with a pre-training of its own; leave --init out", out)
-        return
-    if began is not None and init is None:
-        raise UserError(f"was begun with --init {began['run']}; repeat its command", out)
-    if began is None and init is not None:
-        raise UserError("was begun without --init; repeat its command", out)
-    if began is not None and init is not None and began["run"] != str(init.resolve()):
-        raise UserError(f"was begun with --init {began['run']}; repeat its command", out)
-
-
-def require_same_weights(facts: Mapping[str, Any] | None, initial: Initial, out: Path) -> None:
-    """Refuse other weights than those that the run was recorded with.
-
-    Raises:
-        DataError: They have changed since.
-    """
-    began = None if facts is None else facts.get("initial")
-    if began is not None and began["sha256"] != initial.sha256:
-        raise DataError(
-            "has other weights than when this run began with it; restore them, or start a new run", initial.run
-        )
 
 
 def _parts(taken: Mapping[str, Tensor]) -> list[str]:

@@ -16,6 +16,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, hash_value, read_json_object
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
 from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
+from frugalseg.jobs.fair_start import require_not_transductive, require_unseen
 from frugalseg.jobs.initial import Initial, read_initial
 from frugalseg.jobs.labels_read import KEY
 from frugalseg.jobs.record import RECORD, SPLIT
@@ -89,8 +90,8 @@ class TeacherRuns:
                 raise UserError(
                     "was trained with other preprocess settings; leave them as they are there", known.run
                 )
-            known.require_not_transductive(manifest)
-            known.require_unseen(manifest)
+            require_not_transductive(known, manifest)
+            require_unseen(known, manifest)
             done = hash_value(how.key())
             if done not in keys:
                 keys[done] = {case.name: key_of_image(case, how)[:KEY] for case in manifest.training}

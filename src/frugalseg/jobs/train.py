@@ -18,9 +18,10 @@ from frugalseg.data.store import default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.budget import budget_of, manifest_of
+from frugalseg.jobs.fair_start import require_fair
 from frugalseg.jobs.first_plan import first_plan, order, preparation_of, without_what_is_not_there
 from frugalseg.jobs.fitting import fitting
-from frugalseg.jobs.initial import Initial, read_initial, require_same_start, require_same_weights
+from frugalseg.jobs.initial import Initial, read_initial
 from frugalseg.jobs.mixtures import require_mixable
 from frugalseg.jobs.preflight import settings_fixed
 from frugalseg.jobs.prepare import cases_from_headers, chosen, prepared, workers_that_fit
@@ -36,6 +37,7 @@ from frugalseg.jobs.record import (
     settings_hash,
 )
 from frugalseg.jobs.run import Run, TrainResult
+from frugalseg.jobs.same_start import require_same_start, require_same_weights
 from frugalseg.jobs.show import mute, say
 from frugalseg.jobs.taught import taught
 from frugalseg.jobs.teacher_runs import open_teachers, require_same_teachers, require_teachers
@@ -148,7 +150,7 @@ def train(
     if find_intact(out / LAST) is None:
         if init is not None:
             initial = read_initial(init)
-            initial.require_fair(manifest, split)
+            require_fair(initial, manifest, split)
         elif config.pretrain is not None and not dry_run:
             before = pretrained(
                 data, out / PRETRAIN, method, seed, recipe, overrides, store, transductive, held_out,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from frugalseg.evaluation import ANY_FOREGROUND
 from frugalseg.evaluation.intervals import set_means
 from frugalseg.files import hash_file
 from frugalseg.formats import read_sealed
@@ -91,10 +92,26 @@ class Results:
         return str(found.pop()) if found else "-"
 
     def minutes(self, method: str, labels: int, key: str) -> str:
-        """Return the median minutes of a method's runs, by a key of cell.json (all sittings of a stopped one)."""
-        found = [float(facts[key]) / 60 for (name, count, _), facts in self.taken.items()
-                 if (name, count) == (method, labels)]  # fmt: skip
-        return f"{np.median(found):.1f}" if found else "-"
+        """Return the median minutes of a method's runs, by a key of cell.json (all sittings of a stopped one).
+
+        What was not trained on a processor is named: its minutes are no others' minutes.
+        """
+        facts = [one for (name, count, _), one in self.taken.items() if (name, count) == (method, labels)]
+        if not facts:
+            return "-"
+        devices = sorted({str(one["machine"]["device"]) for one in facts} - {"cpu"})
+        found = f"{np.median([float(one[key]) / 60 for one in facts]):.1f}"
+        return f"{found} ({', '.join(devices)})" if devices else found
+
+    def volume(self, method: str, labels: int) -> str:
+        """Return by how much the structures of all cases are too large in sum, in %, mean over label sets."""
+        found: dict[str, list[float]] = {}
+        for row in self.rows:
+            if (row["method"], row["labels"]) == (method, str(labels)) and row["structure"] != ANY_FOREGROUND:
+                sums = found.setdefault(row["seed"], [0.0, 0.0])
+                sums[0] += float(row["volume_prediction_ml"])
+                sums[1] += float(row["volume_truth_ml"])
+        return f"{100 * np.mean([made / true - 1 for made, true in found.values()]):+.1f}"
 
 
 def read(studies: Sequence[Path]) -> Results:
@@ -130,7 +147,7 @@ def scores_table(results: Results, labels: int) -> str:
     """Return the scores of every method at a budget, best first."""
     structures = structures_of(results.rows)
     names = ["method", "steps", "label sets", "Dice", "sd over sets", "worst set", *structures, "HD95, mm",
-             "surface Dice", "minutes of training", "minutes in all"]  # fmt: skip
+             "surface Dice", "volume, %", "minutes of training", "minutes in all"]  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for method in results.methods(labels):
         dice = results.means(method, labels, "dice")
@@ -144,6 +161,7 @@ def scores_table(results: Results, labels: int) -> str:
             *(f"{results.means(method, labels, 'dice', name).mean():.4f}" for name in structures),
             f"{results.means(method, labels, 'hd95_mm').mean():.2f}",
             f"{results.means(method, labels, 'surface_dice').mean():.4f}",
+            results.volume(method, labels),
             results.minutes(method, labels, "training_seconds") if results.steps(method, labels) != "0" else "0",
             results.minutes(method, labels, "seconds"),
         ]

@@ -14,7 +14,6 @@ from frugalseg.config import Config, load_config
 from frugalseg.data.budget import Split, hold_out, without_labels
 from frugalseg.data.manifest import DataSource, Manifest
 from frugalseg.data.preprocess import Preparation
-from frugalseg.data.store import default_store
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.budget import budget_of, manifest_of
@@ -24,7 +23,7 @@ from frugalseg.jobs.fitting import fitting
 from frugalseg.jobs.initial import Initial, read_initial
 from frugalseg.jobs.mixtures import require_mixable
 from frugalseg.jobs.preflight import settings_fixed
-from frugalseg.jobs.prepare import cases_from_headers, chosen, prepared, workers_that_fit
+from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.record import (
     PRETRAIN,
     WITHOUT_ATLAS,
@@ -36,12 +35,13 @@ from frugalseg.jobs.record import (
     same_run,
     settings_hash,
 )
+from frugalseg.jobs.rehearse import rehearse
 from frugalseg.jobs.run import Run, TrainResult
 from frugalseg.jobs.same_start import require_same_start, require_same_weights
 from frugalseg.jobs.show import mute, say
 from frugalseg.jobs.taught import taught
 from frugalseg.jobs.teacher_runs import open_teachers, require_same_teachers, require_teachers
-from frugalseg.jobs.teachers import registered_once, registrations
+from frugalseg.jobs.teachers import registered_once
 from frugalseg.training.determinism import arithmetic
 from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
@@ -253,37 +253,6 @@ def pretrained(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return result if result.signal is not None else read_initial(out)
-
-
-def rehearse(
-    config: Config,
-    plan: Plan | None,
-    manifest: Manifest,
-    split: Split,
-    fixed: Collection[str] | None,
-    out: Path,
-    store: Path | None,
-    initial: Initial | None = None,
-    known: tuple[Preparation, dict[str, str]] | None = None,
-) -> TrainResult:
-    """Say the plan of a run, with its reasons, and what preparing and training need; nothing is written."""
-    if plan is None:
-        preparation, reasons = known or chosen(manifest, split.readable, config.preprocess)
-        cases = order(cases_from_headers(manifest, preparation), split)
-        workers_that_fit(manifest.training, store or default_store(), None)
-        config, plan = first_plan(config, manifest, cases, split, initial)
-        plan = replace(plan, preparation=preparation, reasons={**reasons, **plan.reasons})
-    config, plan = fitting(config, plan, manifest, out, fixed)
-    for what, why in plan.reasons.items():
-        say(f"{what}: {why}")
-    if (line := registrations(config, split)) is not None:
-        say(line)
-    if config.pretrain is not None and initial is None:
-        say(f"before it: {config.pretrain.steps} steps of pre-training ({', '.join(config.pretrain.auxiliary)})")
-        first, seen = config.of_pretraining(), without_labels(manifest, (*split.held_out, *split.validation))
-        by_name = {case.name: case for case in cases_from_headers(manifest, plan.preparation or Preparation())}
-        fitting(*first_plan(first, manifest, order(list(by_name.values()), seen), seen), manifest, out, None)
-    return TrainResult(out, 0, plan.steps, None)
 
 
 def lock(held: ExitStack, out: Path, begun: bool) -> None:

@@ -188,4 +188,5 @@ def test_json(tmp_path: Path) -> None:
     assert value["without_prediction"] == ["c3"]
     assert value["overall"]["dice"]["mean"] == pytest.approx(0.5)
     assert value["structures"]["b"]["n_spurious"] == 1
+    assert value["structures"]["a"]["volume"]["bias_percent"] == 0
     assert value["examples"]["best"] == {"case": "c2", "means": value["cases"][-1]["means"]}

@@ -19,6 +19,10 @@ Missed (only in the truth) or spurious (only in the prediction): Dice 0, surface
 image's diagonal, counted. In neither: outside the means, counted apart as empty. Not annotated in a case:
 outside the means, counted apart as n/a.
 sDice: surface Dice at 1 mm. All structures: mean over cases of each case's mean. Any foreground: in no mean.
+Volume, prediction less truth:
+a                  +0.0 % in all, +0 ml a case, limits of agreement +0 to +0 ml
+b                  +0.0 % in all, +0 ml a case, limits of agreement +0 to +0 ml
+(any foreground)   +0.0 % in all, +0 ml a case, limits of agreement +0 to +0 ml
 worst  case  c3                        Dice 0.000, HD95 50.00 mm, surface Dice 0.000
 median case  c1                        Dice 0.700, HD95 2.00 mm, surface Dice 0.350
 best   case  c2                        Dice 0.800, HD95 2.00 mm, surface Dice 0.400

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frugalseg.data.scheme import LabelScheme
-from frugalseg.evaluation import score_case, summarise
+from frugalseg.evaluation import CaseRow, score_case, summarise
 from frugalseg.geometry import Grid
 from frugalseg.report import EvaluationPart, PictureCase, write_report
+from frugalseg.report.agreement import draw_agreement
 from frugalseg.report.curves import running_mean
 from frugalseg.report.pictures import draw_case, slices
 from tests.data.datasets import write_nifti
@@ -55,6 +56,28 @@ def test_self_contained_and_escaped(tmp_path: Path) -> None:
     # The rules of empty masks stand with the scores and with the curves.
     assert text.count("Dice 0, surface Dice 0") == 2
     assert "Only in the truth or only in the prediction: 0" in text
+
+
+def test_volumes_are_drawn_where_two_cases_have_a_structure(tmp_path: Path) -> None:
+    label = np.zeros((8, 9, 7), np.uint8)
+    label[2:5, 3:7, 2:5] = 1
+    rows: list[CaseRow] = []
+    for place in range(2):
+        part = EvaluationPart(summarise(rows), rows, [], SCHEME, "labels") if rows else None
+        if part is not None:
+            write_report(tmp_path / "one.html", None, part)
+        masks = {"box": label > 0}
+        rows += score_case(f"c{place}", masks, {"box": label > place}, Grid((8, 9, 7), np.eye(4)), 1.0)
+    write_report(tmp_path / "two.html", None, EvaluationPart(summarise(rows), rows, [], SCHEME, "labels"))
+    assert "<h2>Volumes</h2>" not in (tmp_path / "one.html").read_text()
+    text = (tmp_path / "two.html").read_text()
+    assert text.count("data:image/png;base64,") == 1
+    assert text.index("<h2>Volumes</h2>") < text.index("Bland and Altman")
+    assert "-100.0 % in all" not in text  # of two cases, one missed: half
+    assert "-50.0 % in all" in text
+    many = {f"s{n}": label > 0 for n in range(20)}
+    rows = [row for n in range(2) for row in score_case(f"c{n}", many, many, Grid((8, 9, 7), np.eye(4)), 1.0)]
+    assert draw_agreement(summarise(rows), rows) is not None
 
 
 def test_what_is_not_known_is_neither_scored_nor_shown(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ def test_summary_and_page(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     for words in ("9 of 9 runs", "ceiling: cpcseg, all 4 labels", "not a medical device", "exploratory"):
         assert words in page
+    assert page.index("predicted less true") < page.index("<h3>Minutes</h3>")
+    assert "different devices" not in page
+    assert "### Volume, predicted less true" in (finished / "summary.md").read_text()
     assert 'src="http' not in page
     assert sorted(path.name for path in (finished / "figures").iterdir()) == [
         "cases_1_labels.png", "cases_2_labels.png", "dice_by_labels.png", "hd95_mm_by_labels.png", "paired.png",

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from frugalseg.errors import DataError
 from frugalseg.evaluation.table import METRICS, CaseRow
+from frugalseg.evaluation.volumes import Agreement, agreement
 from frugalseg.files import write_json
 
 FORMAT_VERSION = 1
@@ -45,7 +46,8 @@ class Statistics:
 class StructureSummary:
     """One structure over all cases: how often it was in the images, and statistics over its counted rows.
 
-    `statistics` has an entry per metric of the table, or None where no row counts.
+    `statistics` has an entry per metric of the table, or None where no row counts; `volume` says how far predicted
+    and true volumes agree.
     """
 
     n_cases: int
@@ -55,6 +57,7 @@ class StructureSummary:
     n_both_empty: int
     n_not_annotated: int
     statistics: dict[str, Statistics | None]
+    volume: Agreement | None
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,7 @@ def _structure(rows: Sequence[CaseRow]) -> StructureSummary:
         n_both_empty=count("both_empty"),
         n_not_annotated=count("not_annotated"),
         statistics=_all_statistics(lambda metric: _values(rows, metric)),
+        volume=agreement(rows),
     )
 
 

@@ -58,6 +58,9 @@ def render(summary: Summary) -> str:
             "where the truth says nothing; they were taken out of truth and prediction."
         )
         lines += textwrap.wrap(told, WIDTH)
+    sizes = [f"{_short(name, 18):18} {part.volume.describe()}" for name, part in parts.items() if part.volume]
+    if sizes:
+        lines += ["Volume, prediction less truth:", *sizes]
     for word, score in summary.examples.items():
         means = score.means
         lines.append(

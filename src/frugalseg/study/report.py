@@ -17,6 +17,8 @@ from frugalseg.study.design import Design
 from frugalseg.study.figures import draw_curves, draw_pairs, draw_scatter
 from frugalseg.study.summary import MEASURES, Point, StudySummary, summarise
 from frugalseg.study.table import read_cells
+from frugalseg.study.took import Took, took
+from frugalseg.study.volumes import volume_table
 
 FORMAT_VERSION = 1
 CHECKPOINT_RULE = "the last checkpoint of every run; no label beyond the budget was read, and none of a test case"
@@ -49,6 +51,7 @@ def write_study_report(
         write_atomic(folder / "figures" / f"{name}.png", partial(_save, figure))
     environment = Environment(loader=PackageLoader("frugalseg", "study"), autoescape=True)
     cells = {(row["method"], row["labels"], row["seed"]) for row in rows}
+    times = took(folder, design)
     page = environment.get_template("template.html").render(
         version=__version__,
         date=datetime.date.today().isoformat(),
@@ -58,6 +61,9 @@ def write_study_report(
         failed=failed,
         tables=[(title, score_table(summary, design, measure)) for measure, title in MEASURES.items()],
         structures=[(name, score_table(summary, design, "dice", name)) for name in summary.structures],
+        volumes=volume_table(rows, design),
+        took=[(name, [_took(times.get((name, labels))) for labels in design.budgets]) for name in design.recipes],
+        devices=sorted({device for one in times.values() for device in one.devices}),
         summary=summary,
         labels_word=labels_word,
         difference=difference,
@@ -68,8 +74,12 @@ def write_study_report(
         footnotes=sorted({point.intervals[0].how for point in summary.points}),
     )
     write_text(folder / "report.html", page)
-    write_text(folder / "summary.md", markdown(summary, design))
+    write_text(folder / "summary.md", markdown(summary, design, volume_table(rows, design)))
     return summary
+
+
+def _took(one: Took | None) -> str:
+    return "-" if one is None else one.describe()
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -102,7 +112,7 @@ def describe(point: Point | None, digits: int) -> str:
     return f"{point.mean:.{digits}f}{spread} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def markdown(summary: StudySummary, design: Design) -> str:
+def markdown(summary: StudySummary, design: Design, volumes: Sequence[tuple[str, str, list[str]]]) -> str:
     """Return the tables as Markdown, for a README or a paper's supplement."""
     lines: list[str] = []
     for measure, title in MEASURES.items():
@@ -113,6 +123,11 @@ def markdown(summary: StudySummary, design: Design) -> str:
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += ["Mean ± standard deviation over label sets [95 % interval].", ""]
+    lines += ["### Volume, predicted less true, all test cases together, %", ""]
+    lines += ["| structure | method | " + " | ".join(labels_word(n) for n in design.budgets) + " |",
+              "|---" * (len(design.budgets) + 2) + "|"]  # fmt: skip
+    lines += ["| " + " | ".join([structure, name, *cells]) + " |" for structure, name, cells in volumes]
+    lines.append("")
     if summary.comparisons:
         lines += [
             "| comparison | labels | Dice, difference [95 %] | d_z | p | p (Holm) | | HD95, mm, difference |",

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from frugalseg.evaluation import ANY_FOREGROUND
 from frugalseg.evaluation.intervals import set_means
 from frugalseg.files import hash_file
 from frugalseg.formats import read_sealed
 from frugalseg.study.cell import CASES, CELL, CELL_FORMAT
 from frugalseg.study.compare import Paired, holm, paired
 from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_of
+from frugalseg.study.volumes import volume_bias
 
 OURS = "frugal"
 DECLARED = ("registration", "encdec-strong")
@@ -105,13 +105,7 @@ class Results:
 
     def volume(self, method: str, labels: int) -> str:
         """Return by how much the structures of all cases are too large in sum, in %, mean over label sets."""
-        found: dict[str, list[float]] = {}
-        for row in self.rows:
-            if (row["method"], row["labels"]) == (method, str(labels)) and row["structure"] != ANY_FOREGROUND:
-                sums = found.setdefault(row["seed"], [0.0, 0.0])
-                sums[0] += float(row["volume_prediction_ml"])
-                sums[1] += float(row["volume_truth_ml"])
-        return f"{100 * np.mean([made / true - 1 for made, true in found.values()]):+.1f}"
+        return f"{np.mean(volume_bias(self.rows, method, labels, *structures_of(self.rows))):+.1f}"
 
 
 def read(studies: Sequence[Path]) -> Results:

@@ -14,7 +14,9 @@ def study(
     labels: Annotated[str, typer.Option(help="Budgets, e.g. 3,6,12,24,all; the smaller within the larger.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the study; the same command goes on with it.")] = None,
     label_seeds: Annotated[str, typer.Option(help="Label sets: a number, or seeds such as 100-104 or 3,7.")] = "5",
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps of every run.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of every run; not needed for registration alone.")
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Length by the clock: the steps that the slowest method takes in it.")
     ] = None,

@@ -14,7 +14,7 @@ from frugalseg.errors import DataError
 from frugalseg.evaluation import CaseRow, Summary
 from frugalseg.evaluation.text import render
 from frugalseg.files import read_json_object, read_text, write_text
-from frugalseg.report.agreement import draw_agreement
+from frugalseg.report.agreement import PANELS, draw_agreement
 from frugalseg.report.curves import draw_curves, draw_looks, read_columns
 from frugalseg.report.pictures import PictureCase, draw_case
 
@@ -55,6 +55,7 @@ def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None
         evaluation=evaluation,
         crop_rule=CROP_RULE,
         table=None if evaluation is None else render(evaluation.summary),
+        panels=PANELS,
         agreement=None if evaluation is None else draw_agreement(evaluation.summary, evaluation.rows),
         pictures=[]
         if evaluation is None

@@ -51,7 +51,7 @@ def write_study_report(
         write_atomic(folder / "figures" / f"{name}.png", partial(_save, figure))
     environment = Environment(loader=PackageLoader("frugalseg", "study"), autoescape=True)
     cells = {(row["method"], row["labels"], row["seed"]) for row in rows}
-    times = took(folder, design)
+    times, volumes = took(folder, design), volume_table(rows, design)
     page = environment.get_template("template.html").render(
         version=__version__,
         date=datetime.date.today().isoformat(),
@@ -61,7 +61,7 @@ def write_study_report(
         failed=failed,
         tables=[(title, score_table(summary, design, measure)) for measure, title in MEASURES.items()],
         structures=[(name, score_table(summary, design, "dice", name)) for name in summary.structures],
-        volumes=volume_table(rows, design),
+        volumes=volumes,
         took=[(name, [_took(times.get((name, labels))) for labels in design.budgets]) for name in design.recipes],
         devices=sorted({device for one in times.values() for device in one.devices}),
         summary=summary,
@@ -74,7 +74,7 @@ def write_study_report(
         footnotes=sorted({point.intervals[0].how for point in summary.points}),
     )
     write_text(folder / "report.html", page)
-    write_text(folder / "summary.md", markdown(summary, design, volume_table(rows, design)))
+    write_text(folder / "summary.md", markdown(summary, design, volumes))
     return summary
 
 

@@ -11,15 +11,15 @@ from frugalseg.study.design import Design
 from frugalseg.study.table import Row, structures_of
 
 
-def volume_bias(rows: Sequence[Row], method: str, labels: int, structure: str) -> list[float]:
-    """Return by how many percent the volumes of all cases together are too large, a number for each label set.
+def volume_bias(rows: Sequence[Row], method: str, labels: int, *structures: str) -> list[float]:
+    """Return by how many percent volumes are too large, all cases and these structures together, by label set.
 
     Cases in which the structure is in neither, or was not annotated, do not count; a label set without any true
     volume has no number.
     """
     sums: dict[str, list[float]] = {}
     for row in rows:
-        if (row["method"], row["labels"], row["structure"]) != (method, str(labels), structure):
+        if (row["method"], row["labels"]) != (method, str(labels)) or row["structure"] not in structures:
             continue
         if row["status"] in WITHOUT_VALUES:
             continue

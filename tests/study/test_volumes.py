@@ -33,7 +33,7 @@ ROWS = [
 
 
 def design() -> Design:
-    return make_design(["encdec"], ["1", "2"], (0, 1), 4, floor=None, ceiling=False)
+    return make_design(["encdec"], ["1", "2"], (0, 1, 2), 4, floor=None, ceiling=False)
 
 
 def test_by_hand() -> None:
@@ -55,7 +55,8 @@ def cell(folder: Path, name: str, labels: int, minutes: float, **more: Any) -> N
 
 def test_minutes_are_medians_and_devices_are_named(tmp_path: Path) -> None:
     cell(tmp_path, "encdec-1-0", 1, 10)
-    cell(tmp_path, "encdec-1-1", 1, 20, machine={"device": "Some GPU"})
+    cell(tmp_path, "encdec-1-1", 1, 15, machine={"device": "Some GPU"})
+    cell(tmp_path, "encdec-1-2", 1, 90)
     cell(tmp_path, "encdec-2-0", 2, 7)
     cell(tmp_path, "encdec-2-1", 2, 99, error="it failed")
     found = took(tmp_path, design())

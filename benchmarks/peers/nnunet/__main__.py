@@ -11,7 +11,9 @@ training that was stopped goes on from nnU-Net's last checkpoint (it writes one 
 "training_seconds" is the whole command (of a stopped one, all its sittings), with nnU-Net's prediction of the
 training cases at its end; "epochs_seconds" is what its log says of the epochs alone (250 steps and 50 for its own
 validation, which of fold `all` reads training cases). On a processor it computes in fp32, having no autocast
-there. "peak_bytes" is the largest memory of all its processes together, shared pages counted once.
+there; `--bf16` gives it one (trainers/bf16_trainers.py). "peak_bytes" is the largest memory of all its processes
+together, shared pages counted once. It takes the cores that it may use: two budgets side by side, a core each, are
+`taskset -c 0 ... --labels 6 &` and `taskset -c 1 ... --labels 3`.
 """
 
 from __future__ import annotations
@@ -38,8 +40,13 @@ EPOCHS = (1, 5, 10, 20, 50, 100, 250, 1000)  # schedules that it ships trainers 
 CONFIGURATION = "3d_fullres"
 
 
-def trainer(epochs: int) -> str:
+BF16_EPOCHS = (10, 20, 50)  # and those of trainers/bf16_trainers.py
+
+
+def trainer(epochs: int, bf16: bool = False) -> str:
     """Return the name of nnU-Net's trainer whose schedule ends after so many epochs."""
+    if bf16:
+        return f"nnUNetTrainer_{epochs}epochs_bf16"
     if epochs == 1000:
         return "nnUNetTrainer"
     return f"nnUNetTrainer_{epochs}epoch{'' if epochs == 1 else 's'}"
@@ -52,7 +59,9 @@ def command(peers: Path, name: str, *words: str) -> list[str]:
 def run(words: list[str], work: Path, log: Path) -> tuple[float, int]:
     """Run one of its commands; return the seconds it took, and the memory of all its processes, in bytes."""
     folders = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
-    environment = {**os.environ, **folders, "nnUNet_compile": "f"}
+    own = {"nnUNet_extTrainer": str(Path(__file__).parent / "trainers"), "nnUNet_compile": "f"}
+    cores = {"nnUNet_n_proc_DA": str(len(os.sched_getaffinity(0)))}
+    environment = {**os.environ, **folders, **own, **cores}
     begun = time.monotonic()
     with log.open("a") as file:
         process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT)
@@ -98,8 +107,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="of the choice of labelled cases")
     parser.add_argument("--epochs", type=int, choices=EPOCHS, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="on a processor, compute its network in bfloat16")
     parser.add_argument("--peers", type=Path, default=Path(".peers/bin"), help="where its commands are")
     given = parser.parse_args()
+    if given.bf16 and (given.device != "cpu" or given.epochs not in BF16_EPOCHS):
+        parser.error(f"--bf16 is for a processor and {', '.join(map(str, BF16_EPOCHS))} epochs")
     peers: Path = given.peers.absolute()
     manifest = read_manifest(given.data)
     split = make_split(manifest, given.labels, given.seed)
@@ -108,15 +120,16 @@ def main() -> None:
     record = work / "record.json"
     files = [path for case in (*manifest.training, *manifest.test) for path in case.images]
     asked: dict[str, Any] = {
-        "trainer": trainer(given.epochs),
+        "trainer": trainer(given.epochs, given.bf16),
         "device": given.device,
+        "cores": len(os.sched_getaffinity(0)),
         "labelled": list(split.labelled),
         "test_sha256": truth_hash(given.data),
         "images_sha256": hash_value([hash_file(path) for path in files]),
     }
     facts = settled(record, asked)
     source = convert(manifest, split, work / "raw")
-    number, log, kind = str(NUMBER), work / "log.txt", trainer(given.epochs)
+    number, log, kind = str(NUMBER), work / "log.txt", trainer(given.epochs, given.bf16)
     predictions, results = work / "predictions", work / "results"
     goes_on = ["--c"] if any(results.rglob("checkpoint_latest.pth")) else []
     steps = {

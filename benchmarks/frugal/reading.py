@@ -25,6 +25,7 @@ from frugalseg.files import hash_file
 from frugalseg.formats import read_sealed
 from frugalseg.study.cell import CASES, CELL, CELL_FORMAT
 from frugalseg.study.compare import Paired, holm, paired
+from frugalseg.study.summary import PERFECT
 from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_of
 from frugalseg.study.volumes import volume_bias
 
@@ -67,7 +68,7 @@ class Results:
         if len(seeds) < 2:
             return None
         one, other = (scores(self.rows, method, labels, seeds, measure) for method in (first, second))
-        return paired(one, other)
+        return paired(one, other, PERFECT[measure])
 
     def joined(self, method: str, ends: Sequence[int], measure: str) -> list[float] | None:
         """Return the means at two budgets over the label sets that both have; None without two of them."""

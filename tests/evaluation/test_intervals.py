@@ -98,6 +98,23 @@ def test_which_intervals_a_number_of_label_sets_supports(sets: int, over: list[s
     assert all(interval.low < mean_score(table) < interval.high for interval in found)
 
 
+def test_few_cases_have_student_s_interval() -> None:
+    """Five cases, resampled, are too alike: their bootstrap holds the truth in four of five data sets only."""
+    values = np.array([[0.7, 0.8, 0.75, 0.9, 0.6, np.nan]])
+    (one,) = intervals(values)
+    wanted = stats.t.interval(0.95, 4, values[0, :5].mean(), stats.sem(values[0, :5]))
+    assert (one.low, one.high) == pytest.approx(wanted)
+    assert one.how == "t over 5 cases"
+    assert [found.how for found in intervals(np.vstack([values, values + 0.01]))] == [
+        "t over 2 label sets",
+        "t over 5 cases",
+    ]
+    assert intervals(np.array([[0.5, np.nan]])) == ()
+    wide = np.full((1, 20), np.nan)
+    wide[0, :9] = np.linspace(0.5, 0.9, 9)
+    assert intervals(wide)[0].how == "bootstrap over 9 cases"  # those that have a score
+
+
 def test_a_single_value_has_no_spread() -> None:
     with pytest.raises(DataError, match="at least two"):
         t_interval(np.array([0.8]))

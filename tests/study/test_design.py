@@ -100,3 +100,13 @@ def test_settings_for_all_and_for_one() -> None:
     assert design.settings_of("sscpcseg", overrides)[2] == "auxiliary.cpc.weight=0.1"
     with pytest.raises(UserError, match=r"--set: 'sscpcsg:a=1' is for 'sscpcsg', no .*Did you mean 'sscpcseg'"):
         design.settings_of("encdec", ["sscpcsg:a=1"])
+
+
+def test_a_file_that_is_called_as_the_floor_is_not_taken_for_it(tmp_path: Path) -> None:
+    own = tmp_path / "encdec.yaml"
+    own.write_text(
+        "method: encdec\nsampling: {unlabelled: 2}\nsemisup: {kind: teacher}\ntraining: {average: 0.99}\n"
+    )
+    with pytest.raises(UserError, match=r"--floor: two recipes are called 'encdec'"):
+        make_design([str(own), "mean-teacher"], ["3"], (0,), 20)
+    assert make_design([str(own)], ["3"], (0,), 20, floor=None).floor is None

@@ -82,3 +82,12 @@ def test_what_is_needed() -> None:
         label_equivalence(flat(0.8), {3: flat(0.7)})
     with pytest.raises(DataError, match="same label sets"):
         label_equivalence(flat(0.8), {3: flat(0.7), 6: flat(0.8, sets=7)})
+
+
+def test_resamples_without_a_scored_case_say_nothing() -> None:
+    """Three of ten cases have the structure: one in 35 resamples draws none of them, and is no infinity."""
+    some = np.full((1, 10), np.nan)
+    some[0, :3] = 0
+    curve = {3: some + 0.70, 6: some + 0.80, 12: some + 0.90}
+    found = label_equivalence(some + 0.75, curve)
+    assert (found.low, found.high) == pytest.approx((found.labels, found.labels))

@@ -21,9 +21,9 @@ import pytest
 from frugalseg.cli import main
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
-from frugalseg.study.cell import CASES, CELL
+from frugalseg.study.cell import CASES, CELL, PREDICTED_FOR
 from frugalseg.study.design import make_design
-from frugalseg.study.estimate import StepCost
+from frugalseg.study.estimate import UNTRAINED, StepCost
 from frugalseg.study.length import Length, steps_of
 from frugalseg.study.run import plan, settle, study
 from tests.study.micro import LENGTH, OVERRIDES, micro_data, micro_design, micro_study
@@ -167,6 +167,77 @@ def test_other_data_or_settings_are_not_taken_for_the_same_study(
     shutil.copytree(out / "cells", tmp_path / "study2" / "cells")
     with pytest.raises(DataError, match=r"cases.csv is not as it was written"):
         study(data, tmp_path / "study2", single, LENGTH, OVERRIDES, store)
+
+
+def test_a_study_is_added_to_and_nothing_is_left_out(finished: Path, data: Path, store: Path) -> None:
+    for gone in ({"seeds": (0,)}, {"budgets": (2,)}, {"methods": ("cpcseg",)}):
+        with pytest.raises(UserError, match=r"which its command does not name now; a study can be added to"):
+            settle(data, finished, replace(micro_design(), **gone), LENGTH, OVERRIDES, store, True)
+
+
+def test_label_sets_that_were_added_later_are_told(data: Path, store: Path, tmp_path: Path) -> None:
+    for seeds in ((0,), (0, 1)):
+        design = make_design(["cpcseg"], ["1"], seeds, 4, floor=None, ceiling=False)
+        study(data, tmp_path / "study", design, LENGTH, OVERRIDES, store)
+        told = "1 of the label sets (1) were added after the study was begun"
+        assert (told in (tmp_path / "study" / "report.html").read_text()) == (len(seeds) == 2)
+    assert read_json_object(tmp_path / "study" / "study.json")["begun_with"]["seeds"] == [0]
+
+
+def test_what_labels_and_channels_mean_is_part_of_what_was_run(
+    finished: Path, data: Path, store: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "data"
+    shutil.copytree(data, other)
+    facts = json.loads((other / "dataset.json").read_text())
+    design = replace(micro_design(), cells=micro_design().cells[:1])
+    _, before = settle(other, tmp_path / "a", design, LENGTH, OVERRIDES, store, True)
+    key = "modality" if "modality" in facts else "channel_names"
+    first = next(iter(facts[key]))
+    facts[key][first] = "something else"
+    (other / "dataset.json").write_text(json.dumps(facts))
+    _, after = settle(other, tmp_path / "b", design, LENGTH, OVERRIDES, store, True)
+    assert before[0].key != after[0].key
+    with pytest.raises(UserError, match="was begun with meaning "):
+        settle(other, tmp_path / "a", design, LENGTH, OVERRIDES, store, True)
+
+
+def test_predictions_of_an_image_that_was_mended_are_made_anew(
+    data: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scoring fails, the image is mended, the study repeated: what was predicted before is of another image."""
+    from frugalseg.jobs import evaluate as evaluation
+
+    def refuses(*_: object) -> None:
+        raise UserError("the label is not aligned", "truth")
+
+    single = make_design(["cpcseg"], ["1"], (0,), 4, floor=None, ceiling=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "evaluate", refuses)
+        ((_, error),) = study(data, tmp_path / "study", single, LENGTH, OVERRIDES, store).failed
+    assert "not aligned" in error
+    cell = tmp_path / "study" / "cells" / "cpcseg-1-0"
+    made = {path: path.stat().st_mtime_ns for path in (cell / "predictions").glob("*.nii.gz")}
+    assert made
+    (cell / PREDICTED_FOR).write_text("what was asked for before the image was mended")
+    assert study(data, tmp_path / "study", single, LENGTH, OVERRIDES, store).failed == ()
+    assert all(path.stat().st_mtime_ns > before for path, before in made.items())
+
+
+def test_registration_first_and_a_trained_method_later(data: Path, store: Path, tmp_path: Path) -> None:
+    def timer(data: Path, recipe: str | Path, *_: Any) -> StepCost:
+        return UNTRAINED if "registration" in str(recipe) else StepCost(0.1, 1)
+
+    length = Length(minutes=0.05)
+    first = make_design(["registration"], ["2"], (0,), 4, floor=None, ceiling=False)
+    both = make_design(["registration", "cpcseg"], ["2"], (0,), 4, floor=None, ceiling=False)
+    settings = [f"cpcseg:{one}" for one in OVERRIDES]
+    facts, _ = settle(data, tmp_path / "study", first, length, [], store, True, timer)
+    assert facts["steps"] == {"registration": 0}
+    facts, _ = settle(data, tmp_path / "study", both, length, [], store, True, timer)
+    assert facts["steps"] == {"registration": 0, "cpcseg": 30}
+    facts, _ = settle(data, tmp_path / "other", both, Length(steps=7), settings, store, True, timer)
+    assert facts["steps"] == {"registration": 0, "cpcseg": 7}
 
 
 def test_where_nothing_is_trained_no_length_need_be_told(

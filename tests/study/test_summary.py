@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frugalseg.study.design import make_design
+from frugalseg.study.report import describe, incomplete, score_table
 from frugalseg.study.summary import summarise
 from frugalseg.study.table import Row
 
@@ -41,3 +42,44 @@ def test_a_single_label_set_gives_no_p_and_counts_too() -> None:
     assert first.adjusted == pytest.approx(2 * (first.result.p or 0))
     assert second.result.p is None
     assert second.adjusted is None
+
+
+def test_a_structure_that_nobody_could_score_is_left_out() -> None:
+    """A rare structure is in no truth, one label set rightly finds none of it: the others still have a mean."""
+    rows = rows_of(3, GAINS)
+    rare = [row | {"structure": "two", "dice": "0.0" if row["seed"] == "0" else ""} for row in rows_of(3, GAINS)]
+    never = [row | dict.fromkeys(("dice", "hd95_mm", "surface_dice", "assd_mm"), "") for row in rows]
+    never = [row | {"structure": "three"} for row in never]
+    design = make_design(["sscpcseg"], ["3"], range(5), 20)
+    found = summarise([*rows, *rare, *never], design)
+    point = found.point("sscpcseg", 3, "dice", "two")
+    assert point is not None
+    assert point.seeds == (0,)
+    assert found.point("sscpcseg", 3, "dice", "three") is None
+    assert "(1 of 5 sets)" in describe(point, 3, 5)
+    assert describe(None, 3, 5) == "-"
+
+
+def test_runs_that_failed_are_told_wherever_a_mean_is() -> None:
+    """The method that fails where it is hard has the higher mean, and is no better."""
+    rows = [row for row in rows_of(3, GAINS) if (row["method"], row["seed"]) != ("sscpcseg", "4")]
+    design = make_design(["sscpcseg"], ["3"], range(5), 20, primary=["sscpcseg:encdec"])
+    found = summarise(rows, design)
+    (one,) = found.comparisons
+    assert one.verdict.endswith("; 1 of 5 label sets have no run")
+    assert incomplete(found, design)
+    ((_, [cell]),) = [row for row in score_table(found, design, "dice") if row[0] == "sscpcseg"]
+    assert cell.endswith("(4 of 5 sets)")
+    whole = summarise(rows_of(3, GAINS), design)
+    assert not incomplete(whole, design)
+    assert "of 5 sets" not in str(score_table(whole, design, "dice"))
+    assert "no run" not in whole.comparisons[0].verdict
+
+
+def test_all_labels_are_one_label_set_however_often_it_is_trained() -> None:
+    design = make_design(["sscpcseg"], ["3", "20"], range(5), 20, primary=["sscpcseg:encdec"])
+    found = summarise(rows_of(3, GAINS) + rows_of(20, GAINS), design).comparisons
+    few, every = (one for one in found if one.primary)
+    assert few.adjusted == pytest.approx(2 * (few.result.p or 0))  # the other one counts with 1
+    assert every.adjusted is None
+    assert every.verdict.startswith("all labels: one label set")

@@ -13,7 +13,7 @@ def evaluate(
     truth: Annotated[
         Path, typer.Argument(help="The data set or CSV (its test labels are read), or a folder of labels.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for cases.csv and summary.json; must be new.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, cases.csv and summary.json; must be new.")],
     tolerance: Annotated[float, typer.Option(min=0, help="Of surface Dice, in millimetres.")] = 1.0,
     cases: Annotated[Path | None, typer.Option(help="File naming the cases to score, one a line.")] = None,
     allow_missing: Annotated[

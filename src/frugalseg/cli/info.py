@@ -9,7 +9,7 @@ import typer
 
 
 def info(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, or of folds.")],
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file against the hash that was written with it.")
     ] = False,

@@ -64,13 +64,23 @@ def intervals(scores: Scores) -> tuple[Interval, ...]:
     """Return the intervals that a table of this size supports, that over label sets first.
 
     At 8 or more label sets: one interval, over label sets and cases together. At 2 to 7: Student's t over label
-    sets, and the bootstrap over cases. At 1: the bootstrap over cases alone.
+    sets, and that over cases. At 1: that over cases alone, which is the bootstrap from 8 scored cases on and
+    Student's t below; none where there is a single one.
     """
     table = np.atleast_2d(np.asarray(scores, np.float64))
     if len(table) >= ENOUGH_SETS:
         return (bootstrap(table, "sets and cases"),)
-    over_cases = bootstrap(table, "cases")
-    return (over_cases,) if len(table) == 1 else (t_interval(set_means(table)), over_cases)
+    over_cases = over_cases_alone(table)
+    own = () if over_cases is None else (over_cases,)
+    return own if len(table) == 1 else (t_interval(set_means(table)), *own)
+
+
+def over_cases_alone(scores: Scores) -> Interval | None:
+    """Return the interval over cases of the mean of these label sets; None where one case alone has a score."""
+    table = np.atleast_2d(np.asarray(scores, np.float64))
+    if int((~np.isnan(table)).any(axis=0).sum()) >= ENOUGH_SETS:
+        return bootstrap(table, "cases")
+    return case_interval(np.array([np.nanmean(one) for one in table.T if not np.isnan(one).all()]))
 
 
 def case_interval(values: Scores) -> Interval | None:
@@ -111,7 +121,8 @@ def bootstrap(scores: Scores, over: Over, resamples: int = RESAMPLES) -> Interva
     """Return the percentile interval of `mean_score` over resampled label sets, cases, or both (crossed)."""
     drawn = resampled_means(scores, over, resamples)
     low, high = np.nanpercentile(drawn, (2.5, 97.5))
-    sets, cases = np.atleast_2d(scores).shape
+    table = np.atleast_2d(np.asarray(scores, np.float64))
+    sets, cases = len(table), int((~np.isnan(table)).any(axis=0).sum())
     what = {
         "sets": f"{sets} label sets",
         "cases": f"{cases} cases",

@@ -16,13 +16,14 @@ from typing import Any
 from frugalseg import __version__
 from frugalseg.config import load_config
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import hash_file, write_json
+from frugalseg.files import hash_file, read_text, write_json, write_text
 from frugalseg.formats import read_sealed, seal
 from frugalseg.jobs.show import logged
 from frugalseg.study.spent import Clock
 
 CELL_FORMAT = 1
 CELL, CASES, LOG = "cell.json", "cases.csv", "log.txt"
+PREDICTED_FOR = "predicted.key"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def run_cell(task: Task) -> Outcome:
     if not task.keep:
         for name in ("run", "predictions"):
             shutil.rmtree(task.folder / name, ignore_errors=True)
+        (task.folder / PREDICTED_FOR).unlink(missing_ok=True)
     return Outcome(task.folder, None, seconds, record["dice"], True)
 
 
@@ -150,8 +152,8 @@ def _run(task: Task, clock: Clock) -> dict[str, Any]:
     if result.signal is not None:  # told to stop: the cell is not finished, and has not failed
         raise Interrupted(result.signal)
     clock.keep()  # a signal during the rest ends the process at once
-    if not (predictions / RECORD).exists():  # written last: without it, what lies there is half of it
-        shutil.rmtree(predictions, ignore_errors=True)
+    _leave_own(task, predictions)
+    if not (predictions / RECORD).exists():
         predict(run, [task.data], predictions, store=task.store)
     shutil.rmtree(scores, ignore_errors=True)
     found = evaluate(predictions, task.data, scores)
@@ -178,8 +180,8 @@ def _registered(task: Task, clock: Clock) -> dict[str, Any]:
     from frugalseg.jobs.register import register
 
     predictions, scores = (task.folder / name for name in ("predictions", "scores"))
+    _leave_own(task, predictions)
     if not (predictions / RECORD).exists():
-        shutil.rmtree(predictions, ignore_errors=True)
         register(task.data, predictions, task.labels, task.seed, None, task.recipe, task.overrides, task.store)
     seconds = clock.seconds
     clock.keep()
@@ -195,6 +197,17 @@ def _registered(task: Task, clock: Clock) -> dict[str, Any]:
         "training_seconds": seconds,
         "machine": describe("cpu"),
     }
+
+
+def _leave_own(task: Task, predictions: Path) -> None:
+    """Leave predictions only if they are whole and of what is asked for now: an image may have been mended."""
+    from frugalseg.jobs.predicted import RECORD
+
+    mark = task.folder / PREDICTED_FOR
+    own = mark.exists() and read_text(mark) == task.key
+    if not own or not (predictions / RECORD).exists():  # the record is written last
+        shutil.rmtree(predictions, ignore_errors=True)
+    write_text(mark, task.key)
 
 
 class Interrupted(BaseException):

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from frugalseg.errors import UserError
 from frugalseg.files import read_text
+from frugalseg.jobs.resources import usable_cpus
 from frugalseg.jobs.show import say
 from frugalseg.study.design import make_design, parse_seeds
 from frugalseg.study.estimate import Timer, measure_step
 from frugalseg.study.length import Equal, Length
+from frugalseg.study.on_ray import AUTO
 from frugalseg.study.run import Mapper, plan, study, study_data
 
 
@@ -43,18 +45,21 @@ def run_study(
     design = make_design(methods, labels, parse_seeds(label_seeds), available, floor, ceiling, primary)
     length = Length(steps, minutes, equal)
     timer: Timer = measure_step
-    if processes > 1:
+    if ray is not None and processes > 1:
+        raise UserError("and --ray are two ways to run cells side by side; choose one", "--processes")
+    if ray is not None and minutes is not None and ray != AUTO:
+        raise UserError("on a cluster minutes are not those of this machine; give --steps", "--minutes")
+    beside = usable_cpus() if ray == AUTO else processes
+    if beside > 1:
         from frugalseg.study.timed import timed_beside
 
-        timer = timed_beside(min(processes, len(design.cells)))
+        timer = timed_beside(min(beside, len(design.cells)))
     if only_plan:
         print(plan(data, design, length, settings, store, keep, timer).render())
         return 0
     if out is None:
         raise UserError("is needed: the folder of the study", "--out")
     mapper: Mapper | None = None
-    if ray is not None and processes > 1:
-        raise UserError("and --ray are two ways to run cells side by side; choose one", "--processes")
     if processes > 1:
         from frugalseg.study.side_by_side import side_by_side
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from frugalseg.errors import DataError
-from frugalseg.evaluation.intervals import Interval, Scores, bootstrap, set_means, t_interval
+from frugalseg.evaluation.intervals import Interval, Scores, over_cases_alone, set_means, t_interval
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def paired(first: Scores, second: Scores, perfect: float = 1.0) -> Paired:
     mean = float(values.mean())
     wins = int((values > 0).sum())
     if len(values) == 1:
-        return Paired(1, mean, (mean,), bootstrap(apart, "cases"), None, None, wins)
+        own = over_cases_alone(apart) or Interval(-np.inf, np.inf, "cases", "none over one case")
+        return Paired(1, mean, (mean,), own, None, None, wins)
     spread = float(np.std(values, ddof=1))
     if spread <= 1e-12 * max(1.0, abs(mean)):  # all equal: t would divide by zero
         p, effect = (1.0, 0.0) if abs(mean) <= 1e-12 else (0.0, float(np.copysign(np.inf, mean)))

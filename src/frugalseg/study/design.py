@@ -55,6 +55,7 @@ class Design:
         floor: The method without unlabelled data that every figure shows, or None.
         ceiling: The cell with all labels that every figure shows, or None.
         primary: The declared comparisons; every other one is exploratory.
+        available: Labelled cases that there are: with all of them every label set is the same.
     """
 
     recipes: Mapping[str, str | Path]
@@ -65,6 +66,7 @@ class Design:
     floor: str | None
     ceiling: Cell | None
     primary: tuple[Comparison, ...]
+    available: int
 
     def settings_of(self, method: str, overrides: Sequence[str]) -> tuple[str, ...]:
         """Return the settings that hold for a method: "a.b=c" for all, "METHOD:a.b=c" for one alone.
@@ -127,7 +129,12 @@ def make_design(
         config = load_config(recipe)
         if config.sampling.unlabelled or config.pretrain is not None:
             raise UserError(f"{name!r} trains on unlabelled volumes; a floor does without, e.g. encdec", "--floor")
-        recipes.setdefault(name, recipe)
+        if recipes.setdefault(name, recipe) != recipe:
+            raise UserError(
+                f"two recipes are called {name!r}: {recipes[name]}, and the floor; rename the file, or choose "
+                "another floor (or none)",
+                "--floor",
+            )
         floor = name
     budgets = tuple(sorted({_budget(text, available) for text in labels}))
     if not budgets:
@@ -143,7 +150,7 @@ def make_design(
     if len(cells) > MAX_CELLS:
         raise UserError(f"{len(cells)} runs are more than the {MAX_CELLS} that a study may have", "--labels")
     declared = dict.fromkeys(one for text in primary for one in _comparisons(text, tuple(recipes), budgets))
-    return Design(recipes, asked, budgets, tuple(seeds), tuple(cells), floor, top, tuple(declared))
+    return Design(recipes, asked, budgets, tuple(seeds), tuple(cells), floor, top, tuple(declared), available)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -76,6 +76,8 @@ def label_equivalence(
 
     asked = deviating(score)
     means = np.stack([deviating(curve[budget]) for budget in budgets], axis=1)
+    known = ~(np.isnan(asked) | np.isnan(means).any(axis=1))  # others drew none of the scored cases
+    means, asked = means[known], asked[known]
     drawn = np.array([crossing(budgets, increasing(line), value) for line, value in zip(means, asked, strict=True)])
     whole = increasing([sign * mean_score(curve[budget]) for budget in budgets])
     # The order statistics themselves: 0 and infinity cannot be averaged with their neighbours.

@@ -10,7 +10,7 @@ import numpy as np
 from frugalseg.study.compare import alike
 from frugalseg.study.design import Design
 from frugalseg.study.summary import MEASURES, PERFECT, StudySummary
-from frugalseg.study.table import Row, scores, seeds_of
+from frugalseg.study.table import Row, scored_seeds, scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
 MARKERS = "osD^vPX*"  # one more than colours: an eighth method is told apart from the first
@@ -38,8 +38,10 @@ def draw_curves(summary: StudySummary, design: Design, measure: str) -> Any:
         budgets = [point.labels for point in there]
         label = f"{name} (floor: no unlabelled data)" if name == design.floor else name
         panel.plot(budgets, [point.mean for point in there], label=label, linewidth=1.6, markersize=5, **style)
-        low, high = ([getattr(point.intervals[0], end) for point in there] for end in ("low", "high"))
-        if len(there) > 1:
+        sure = [point for point in there if point.intervals]
+        budgets = [point.labels for point in sure]
+        low, high = ([getattr(point.interval, end) for point in sure] for end in ("low", "high"))
+        if len(sure) > 1:
             panel.fill_between(budgets, low, high, color=style["color"], alpha=0.15, linewidth=0)
         else:
             panel.vlines(budgets, low, high, color=style["color"], alpha=0.5)
@@ -88,24 +90,27 @@ def draw_scatter(rows: Sequence[Row], design: Design, labels: int) -> Any | None
     from matplotlib.figure import Figure
 
     base = design.floor or design.methods[0]
-    others = [name for name in design.recipes if name != base and seeds_of(rows, name, labels)]
-    if not others or not seeds_of(rows, base, labels):
+    sets = {name: set(scored_seeds(rows, name, labels, "dice")) for name in design.recipes}
+    others = [name for name in design.recipes if name != base and sets[name] & sets[base]]
+    if not others:
         return None
     figure = Figure(figsize=(4.4, 4.2), dpi=110, layout="constrained")
     panel: Any = figure.subplots()
     low, high = 1.0, 0.0
     for name in others:
-        seeds = tuple(sorted(set(seeds_of(rows, base, labels)) & set(seeds_of(rows, name, labels))))
-        if not seeds:
-            continue
+        seeds = tuple(sorted(sets[base] & sets[name]))
         own, other = (scores(rows, method, labels, seeds, "dice") for method in (base, name))
         tables = np.stack(alike(own, other, PERFECT["dice"]))
         scored = ~np.isnan(tables).any(axis=(0, 1))
+        if not scored.any():
+            continue
         across, up = (table[:, scored].mean(axis=0) for table in tables)
         low = min(low, float(across.min()), float(up.min()))
         high = max(high, float(across.max()), float(up.max()))
         style = styles(design)[name]
         panel.plot(across, up, linestyle="", alpha=0.6, markersize=4, label=name, **style)
+    if low > high:  # no case has a score of both
+        return None
     ends = (max(0.0, low - 0.02), min(1.0, high + 0.02))
     panel.plot(ends, ends, color="#555555", linewidth=1)
     panel.set(xlim=ends, ylim=ends, xlabel=f"Dice of {base}", ylabel="Dice")

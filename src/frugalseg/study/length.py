@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from frugalseg.config import Config
+from frugalseg.config import Config, load_config
 from frugalseg.errors import UserError
 from frugalseg.jobs.show import say
 from frugalseg.study.design import Design
@@ -70,8 +70,13 @@ def steps_of(
     if length.steps is None and length.minutes is None:
         return dict.fromkeys(design.recipes, 0)
     if length.steps is not None:
-        return dict.fromkeys(design.recipes, length.steps)
+        return {name: length.steps if trains(design, name, overrides) else 0 for name in design.recipes}
     return fitting_steps(step_costs(data, design, overrides, store, timer), length)
+
+
+def trains(design: Design, method: str, overrides: Sequence[str]) -> bool:
+    """Whether a method is trained at all."""
+    return load_config(design.recipes[method], design.settings_of(method, overrides)).trained
 
 
 def fitting_steps(costs: Mapping[str, StepCost], length: Length) -> dict[str, int]:
@@ -81,10 +86,10 @@ def fitting_steps(costs: Mapping[str, StepCost], length: Length) -> dict[str, in
         UserError: A pre-training alone takes longer than the minutes.
     """
     if length.steps is not None:
-        return dict.fromkeys(costs, length.steps)
+        return {name: 0 if cost is UNTRAINED else length.steps for name, cost in costs.items()}
     steps = {name: 0 if cost is UNTRAINED else cost.steps_in(length.minutes or 0) for name, cost in costs.items()}
-    trained = [count for count in steps.values() if count] or [0]
-    return steps if length.equal == "time" else dict.fromkeys(steps, min(trained))
+    least = min((count for count in steps.values() if count), default=0)
+    return steps if length.equal == "time" else {name: least if count else 0 for name, count in steps.items()}
 
 
 def steps_of_added(
@@ -98,8 +103,10 @@ def steps_of_added(
     timer: Timer = measure_step,
 ) -> dict[str, int]:
     """Return the steps of methods that were added to a begun study: the others', or their own at equal time."""
-    if length.equal == "steps":
-        return dict.fromkeys(added, max(steps.values()))
+    if length.equal == "steps" and (known := max(steps.values(), default=0)):
+        return {name: known if trains(design, name, overrides) else 0 for name in added}
+    if length.steps is not None:  # until now nothing was trained
+        return {name: length.steps if trains(design, name, overrides) else 0 for name in added}
     return fitting_steps(step_costs(data, design, overrides, store, timer, added), length) if added else {}
 
 

@@ -33,7 +33,9 @@ def on_ray(address: str, threads: int = 1) -> Mapper:
     try:
         import ray
     except ImportError as error:
-        raise UserError("needs Ray, which is not installed: pip install 'frugalseg[ray]'", "--ray") from error
+        raise UserError(
+            "needs Ray, which is not installed: install ray, 2.55 or later, into this environment", "--ray"
+        ) from error
 
     def mapper(tasks: Sequence[Task], ended: Callable[[Outcome], None]) -> None:
         with tempfile.TemporaryDirectory(prefix="frugalseg-ray-") as private:  # Ray's own would be world-writable

@@ -21,6 +21,10 @@ from frugalseg.study.took import Took, took
 from frugalseg.study.volumes import volume_table
 
 FORMAT_VERSION = 1
+INCOMPLETE = (
+    "Where some label sets have no run the mean is of the others, which may be easier: compare methods by their "
+    "differences on the label sets that both have"
+)
 CHECKPOINT_RULE = "the last checkpoint of every run; no label beyond the budget was read, and none of a test case"
 
 
@@ -70,12 +74,29 @@ def write_study_report(
         figures={name: data_uri(figure) for name, figure in drawn.items()},
         rule=RULE,
         checkpoint_rule=CHECKPOINT_RULE,
+        incomplete_words=INCOMPLETE,
         how_compared=sorted({one.result.interval.how for one in summary.comparisons}),
-        footnotes=sorted({point.intervals[0].how for point in summary.points}),
+        footnotes=footnotes(summary),
+        cases=len({row["case"] for row in rows}),
+        steps={name: count for name, count in facts["steps"].items() if count},
+        later=sorted(set(facts["seeds"]) - set(facts.get("begun_with", facts)["seeds"])),
+        narrow=[labels for labels in design.budgets if 2 * labels > design.available],
+        incomplete=incomplete(summary, design),
     )
     write_text(folder / "report.html", page)
     write_text(folder / "summary.md", markdown(summary, design, volumes))
     return summary
+
+
+def footnotes(summary: StudySummary) -> list[str]:
+    """Return what the tables' intervals are over, in words."""
+    return sorted({point.interval.how for point in summary.points if point.intervals})
+
+
+def incomplete(summary: StudySummary, design: Design) -> bool:
+    """Whether a method has no run of some label set at a budget: its means are of other label sets then."""
+    points = (summary.point(name, labels, "dice") for name in design.recipes for labels in design.budgets)
+    return any(point is not None and len(point.seeds) < len(design.seeds) for point in points)
 
 
 def _took(one: Took | None) -> str:
@@ -94,22 +115,25 @@ def score_table(
     rows = []
     for name in design.recipes:
         points = [summary.point(name, labels, measure, structure) for labels in design.budgets]
-        rows.append((name, [describe(point, digits) for point in points]))
+        rows.append((name, [describe(point, digits, len(design.seeds)) for point in points]))
     top = design.ceiling
     if top is not None and top.labels not in design.budgets:
         point = summary.point(top.method, top.labels, measure, structure)
         if point is not None:
-            rows.append((f"ceiling: {top.method}, all {top.labels} labels", [describe(point, digits)]))
+            rows.append((f"ceiling: {top.method}, all {top.labels} labels, one run", [describe(point, digits)]))
     return rows
 
 
-def describe(point: Point | None, digits: int) -> str:
-    """Say a point: mean, spread over label sets, and its first interval."""
+def describe(point: Point | None, digits: int, asked: int = 1) -> str:
+    """Say a point: mean, spread over label sets, its first interval, and how many label sets have no score."""
     if point is None:
         return "-"
     spread = "" if point.spread is None else f" ± {point.spread:.{digits}f}"
-    interval = point.intervals[0]
-    return f"{point.mean:.{digits}f}{spread} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    ends = ""
+    if point.intervals:
+        ends = f" [{point.interval.low:.{digits}f}, {point.interval.high:.{digits}f}]"
+    part = f" ({len(point.seeds)} of {asked} sets)" if len(point.seeds) < asked else ""
+    return f"{point.mean:.{digits}f}{spread}{ends}{part}"
 
 
 def markdown(summary: StudySummary, design: Design, volumes: Sequence[tuple[str, str, list[str]]]) -> str:
@@ -122,7 +146,10 @@ def markdown(summary: StudySummary, design: Design, volumes: Sequence[tuple[str,
             cells += [""] * (len(design.budgets) - len(cells))  # the ceiling's row has one
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
-    lines += ["Mean ± standard deviation over label sets [95 % interval].", ""]
+    over = "; ".join(footnotes(summary))
+    lines += [f"Mean ± standard deviation over label sets [95 % interval: {over}].", ""]
+    if incomplete(summary, design):
+        lines += [f"{INCOMPLETE}.", ""]
     lines += ["### Volume, predicted less true, all test cases together, %", ""]
     lines += ["| structure | method | " + " | ".join(labels_word(n) for n in design.budgets) + " |",
               "|---" * (len(design.budgets) + 2) + "|"]  # fmt: skip

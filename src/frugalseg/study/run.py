@@ -6,8 +6,9 @@ from its checkpoint. What a study was begun with stands in STUDY/study.json and 
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ from frugalseg.training.lock import FolderLock
 
 STUDY, STUDY_FORMAT = "study.json", 1
 LOCK = ".lock"
+GROWING = ("methods", "budgets", "seeds")
+"""What may be added to a study that was begun, and not taken away: else one would keep what pleases."""
 Mapper = Callable[[Sequence[Task], Callable[[Outcome], None]], None]
 
 
@@ -110,10 +113,12 @@ def settle(
     manifest = study_data(data)
     configs = load_configs(design, overrides)
     require_length(configs, length)
+    require_floor(design, configs)
     facts: dict[str, Any] = {
         "format_version": STUDY_FORMAT,
         "frugalseg": __version__,
         "command": command_line(data, out, design, length.options, overrides, keep),
+        "meaning": meaning_of(manifest),
         "data": {"folder": str(data.resolve()), "name": manifest.name, "licence": manifest.licence,
                  "test_cases": len(manifest.test), "test_sha256": truth_hash(data)},
         "methods": list(design.methods),
@@ -131,8 +136,10 @@ def settle(
                        for seed in design.seeds},
     }  # fmt: skip
     before = read_sealed(out / STUDY, STUDY_FORMAT) if (out / STUDY).exists() else None
+    facts["begun_with"] = {key: facts[key] for key in GROWING}
     if before is not None:
         require_same(facts, before, out)
+        facts["begun_with"] = before.get("begun_with", {key: before[key] for key in GROWING})
         steps = {name: int(count) for name, count in before["steps"].items()}
         added = [name for name in design.recipes if name not in steps]
         steps |= steps_of_added(data, design, added, steps, length, overrides, store, timer)
@@ -162,6 +169,7 @@ def settle(
                 "images": images,
                 "labels": {name: labels[name] for name in split.labelled},
                 "truth": facts["data"]["test_sha256"],
+                "meaning": facts["meaning"],
             }
         )
         folder = out / "cells" / cell.name
@@ -174,6 +182,26 @@ def load_configs(design: Design, overrides: Sequence[str]) -> dict[str, Config]:
     """Return the configuration of every method, without a length of its own."""
     recipes = design.recipes.items()
     return {name: load_config(recipe, design.settings_of(name, overrides)) for name, recipe in recipes}
+
+
+def meaning_of(manifest: Manifest) -> Any:
+    """Return what labels and channels mean, as JSON has it: with another meaning the same files are other data."""
+    shown = {
+        case.name: case.annotated for case in (*manifest.training, *manifest.test) if case.annotated is not None
+    }
+    told = {"labels": manifest.scheme.to_json(), "channels": manifest.channels, "annotated": shown}
+    return json.loads(json.dumps(told))
+
+
+def require_floor(design: Design, configs: Mapping[str, Config]) -> None:
+    """Refuse settings that give the floor what it is to do without.
+
+    Raises:
+        UserError: It would train on unlabelled volumes.
+    """
+    floor = None if design.floor is None else configs[design.floor]
+    if floor is not None and (floor.sampling.unlabelled or floor.pretrain is not None):
+        raise UserError(f"{design.floor!r} trains on unlabelled volumes with these settings", "--floor")
 
 
 def study_data(data: Path) -> Manifest:
@@ -205,6 +233,7 @@ def plan(
     """Return what a study would take, from a few timed steps of each method; nothing is written but the store."""
     configs = load_configs(design, overrides)
     require_length(configs, length)
+    require_floor(design, configs)
     require_comparable(configs, length.equal)
     manifest = study_data(data)
     costs = step_costs(data, design, overrides, store, timer)
@@ -247,7 +276,8 @@ def precision_of(configs: dict[str, Config]) -> str:
     from frugalseg.training.plan import choose_device, choose_precision
 
     chosen = {}
-    for name, config in configs.items():
+    trained = {name: config for name, config in configs.items() if config.trained}
+    for name, config in (trained or configs).items():
         device = choose_device(config.training.device)[0]
         chosen[name] = choose_precision(config.training.precision, device)[0]
     if len(set(chosen.values())) > 1:
@@ -257,14 +287,21 @@ def precision_of(configs: dict[str, Config]) -> str:
 
 
 def require_same(facts: dict[str, Any], before: dict[str, Any], out: Path) -> None:
-    """Refuse to go on with a study that was begun otherwise. More label sets, budgets or methods may be added.
+    """Refuse to go on with a study that was begun otherwise. Label sets, budgets and methods may be added.
 
     Raises:
         UserError: Names what differs.
     """
-    free = {"methods", "budgets", "seeds", "ceiling", "differences", "label_sets", "frugalseg", "command"}
+    for key in GROWING:
+        if gone := [str(one) for one in before[key] if one not in facts[key]]:
+            raise UserError(
+                f"has {key} {', '.join(gone)}, which its command does not name now; a study can be added to, but "
+                "nothing is left out of it: name them, or choose another --out",
+                out,
+            )
+    free = {*GROWING, "begun_with", "ceiling", "differences", "label_sets", "frugalseg", "command"}
     for key, value in facts.items():
-        if key not in free and before.get(key) != value:
+        if key not in free and before.get(key, value) != value:
             raise UserError(
                 f"was begun with {key} {before.get(key)!r}, now it is {value!r}; repeat its command, or choose "
                 "another --out",

@@ -13,7 +13,7 @@ from frugalseg.evaluation.intervals import Interval, intervals, mean_score, set_
 from frugalseg.study.compare import Paired, holm, paired
 from frugalseg.study.design import Comparison, Design
 from frugalseg.study.equivalence import Equivalence, label_equivalence
-from frugalseg.study.table import Row, scores, seeds_of, structures_of
+from frugalseg.study.table import Row, scored_seeds, scores, structures_of
 
 MEASURES = {"dice": "Dice", "hd95_mm": "HD95, mm", "surface_dice": "surface Dice"}
 UPPER = {"dice": 1.0, "surface_dice": 1.0}
@@ -35,10 +35,18 @@ class Point:
     spread: float | None
     intervals: tuple[Interval, ...]
 
+    @property
+    def interval(self) -> Interval:
+        """The first of its intervals."""
+        return self.intervals[0]
+
 
 @dataclass(frozen=True)
 class Compared:
     """A comparison by mean Dice at a budget. `adjusted` is Holm's p over the declared ones, None for others.
+
+    `asked` is how many label sets it was designed for, of which some may have no run. `alone`: all of them are the
+    same cases, so that they say nothing about other label sets.
 
     `distance` compares HD95 (mm, smaller is better) of the same cells. It is described and never tested: what was
     declared is Dice.
@@ -51,15 +59,21 @@ class Compared:
     result: Paired
     adjusted: float | None
     distance: Paired
+    asked: int
+    alone: bool
 
     @property
     def verdict(self) -> str:
         """What may be said of it."""
+        if self.alone:
+            return "all labels: one label set, trained several times; not decided"
+        lacking = self.asked - self.result.sets
+        told = f"; {lacking} of {self.asked} label sets have no run" if lacking > 0 else ""
         if not self.primary:
-            return "exploratory"
+            return "exploratory" + told
         if self.adjusted is None:
-            return "no p-value from one label set"
-        return f"{'differs' if self.adjusted < ALPHA else 'not decided'} at {ALPHA:g} after Holm"
+            return "no p-value from one label set" + told
+        return f"{'differs' if self.adjusted < ALPHA else 'not decided'} at {ALPHA:g} after Holm{told}"
 
 
 @dataclass(frozen=True)
@@ -102,16 +116,19 @@ def summarise(rows: Sequence[Row], design: Design) -> StudySummary:
     structures = structures_of(rows)
     known = list(dict.fromkeys((row["method"], int(row["labels"])) for row in rows))
     points = [
-        _point(rows, method, labels, measure, structure)
+        point
         for method, labels in known
         for measure in MEASURES
         for structure in (None, *structures)
+        if (point := _point(rows, method, labels, measure, structure)) is not None
     ]
     return StudySummary(tuple(points), _comparisons(rows, design, known), _worth(rows, design, known), structures)
 
 
-def _point(rows: Sequence[Row], method: str, labels: int, measure: str, structure: str | None) -> Point:
-    seeds = seeds_of(rows, method, labels)
+def _point(rows: Sequence[Row], method: str, labels: int, measure: str, structure: str | None) -> Point | None:
+    seeds = scored_seeds(rows, method, labels, measure, structure)
+    if not seeds:
+        return None
     table = scores(rows, method, labels, seeds, measure, structure)
     values = set_means(table)
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -122,7 +139,7 @@ def _point(rows: Sequence[Row], method: str, labels: int, measure: str, structur
 
 
 def _shared(rows: Sequence[Row], one: tuple[str, int], other: tuple[str, int]) -> tuple[int, ...]:
-    return tuple(sorted(set(seeds_of(rows, *one)) & set(seeds_of(rows, *other))))
+    return tuple(sorted(set(scored_seeds(rows, *one, "dice")) & set(scored_seeds(rows, *other, "dice"))))
 
 
 def _comparisons(rows: Sequence[Row], design: Design, known: Sequence[tuple[str, int]]) -> tuple[Compared, ...]:
@@ -141,13 +158,23 @@ def _comparisons(rows: Sequence[Row], design: Design, known: Sequence[tuple[str,
         seeds = _shared(rows, first, second) if first in known and second in known else ()
         if seeds:
             results.append((one, _paired(rows, one, seeds, "dice"), _paired(rows, one, seeds, "hd95_mm")))
-    told = {one: result.p for one, result, _ in results}
+    told = {one: None if one.labels == design.available else result.p for one, result, _ in results}
     p_values = [told.get(one) for one in declared]
     # What was declared and has no runs yet, or too few, counts: else each look would be corrected for less.
     corrected = holm([1.0 if p is None else p for p in p_values])
     adjusted = {one: own for one, p, own in zip(declared, p_values, corrected, strict=True) if p is not None}
     return tuple(
-        Compared(one.first, one.second, one.labels, one in declared, result, adjusted.get(one), distance)
+        Compared(
+            one.first,
+            one.second,
+            one.labels,
+            one in declared,
+            result,
+            adjusted.get(one),
+            distance,
+            asked=len(design.seeds),
+            alone=one.labels == design.available and result.sets > 1,
+        )
         for one, result, distance in results
     )
 
@@ -164,9 +191,9 @@ def _worth(rows: Sequence[Row], design: Design, known: Sequence[tuple[str, int]]
         for method, labels in known:
             if method == other or labels not in design.budgets or len(budgets) < 2:
                 continue
-            shared = set(seeds_of(rows, method, labels))
+            shared = set(scored_seeds(rows, method, labels, "dice"))
             for budget in budgets:
-                shared &= set(seeds_of(rows, other, budget))
+                shared &= set(scored_seeds(rows, other, budget, "dice"))
             if not shared:
                 continue
             seeds = tuple(sorted(shared))

@@ -93,3 +93,21 @@ def seeds_of(rows: Sequence[Row], method: str, labels: int) -> tuple[int, ...]:
     """Return the label sets that the table has of a method and budget."""
     seeds = {int(row["seed"]) for row in rows if row["method"] == method and row["labels"] == str(labels)}
     return tuple(sorted(seeds))
+
+
+def scored_seeds(
+    rows: Sequence[Row], method: str, labels: int, measure: str, structure: str | None = None
+) -> tuple[int, ...]:
+    """Return the label sets of which `scores` has a table: others have no score of the structure in any case.
+
+    That is so where nobody annotated it, and where it is in no truth and was rightly found in none.
+    """
+    return seeds_of(
+        [
+            row
+            for row in rows
+            if row[measure] and (row["structure"] == structure if structure else row["structure"] != ANY_FOREGROUND)
+        ],
+        method,
+        labels,
+    )

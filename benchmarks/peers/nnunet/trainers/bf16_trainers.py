@@ -1,8 +1,8 @@
 """nnU-Net's trainer with its network in bfloat16 on a processor, as it has half precision on a GPU by itself.
 
-nnU-Net asks for autocast on a GPU alone. A processor that multiplies matrices in bfloat16 takes 0.92 s a step with it
-instead of 2.1 (one core, Intel AMX, two crops of 40 x 56 x 40), and our own runs compute so: without it the peer
-would have half the steps in the same time. The loss is computed in single precision. Nothing else is changed.
+nnU-Net asks for autocast on a GPU alone. A processor that multiplies matrices in bfloat16 takes 0.92 s a step
+with it instead of 2.1 (one core, Intel AMX, two crops of 40 x 56 x 40), and our own runs compute so: without it the
+peer would have half the steps in the same time. The loss is computed in single precision. Nothing else is changed.
 
 nnU-Net finds this by the variable nnUNet_extTrainer; it runs in the peers' environment, not in ours.
 """

@@ -33,27 +33,29 @@ def cases_with(
 
 def test_one_spacing_is_not_resampled(tmp_path: Path) -> None:
     cases = cases_with(tmp_path, (1, 1, 5), (1.004, 1, 5), (1, 0.996, 5.02))
-    spacing, why = choose_spacing(cases, DEFAULT)
+    spacing, uniform, why = choose_spacing(cases, DEFAULT)
     assert spacing is None
-    assert "none is resampled" in why
+    assert uniform == (1, 1, 5)
+    assert "none of them is resampled" in why
 
 
 def test_the_median_of_each_axis(tmp_path: Path) -> None:
     cases = cases_with(tmp_path, (1, 1, 2), (1, 1.5, 2), (1, 2, 1))
-    spacing, why = choose_spacing(cases, DEFAULT)
+    spacing, uniform, why = choose_spacing(cases, DEFAULT)
+    assert uniform is None
     assert spacing == pytest.approx((1, 1.5, 2))
     assert "1 x 1.5 x 2 mm, the median of 3 images" in why
-    assert choose_spacing(cases, PreprocessSettings(spacing="none"))[0] is None
+    assert choose_spacing(cases, PreprocessSettings(spacing="none"))[:2] == (None, None)
     assert choose_spacing(cases, PreprocessSettings(spacing=(3, 2, 1)))[0] == (3, 2, 1)
 
 
 def test_a_coarse_axis_gets_its_tenth_percentile(tmp_path: Path) -> None:
     spacings: list[tuple[float, float, float]] = [(1, 1, z) for z in (2, 3, 5, 5, 5, 5, 5, 5, 6, 7, 8)]
-    spacing, why = choose_spacing(cases_with(tmp_path, *spacings), DEFAULT)
+    spacing, _, why = choose_spacing(cases_with(tmp_path, *spacings), DEFAULT)
     assert spacing == pytest.approx((1, 1, 3))  # the second of eleven
     assert "coarse along z" in why
     # Never finer than the other axes.
-    spacing, _ = choose_spacing(cases_with(tmp_path / "b", (1, 1, 0.2), (1, 1, 5), (1, 1, 5)), DEFAULT)
+    spacing, _, _ = choose_spacing(cases_with(tmp_path / "b", (1, 1, 0.2), (1, 1, 5), (1, 1, 5)), DEFAULT)
     assert spacing is not None
     assert spacing[2] == pytest.approx(max(1, 0.2 + 0.2 * 4.8))
 
@@ -68,7 +70,7 @@ def test_spacing_is_that_of_the_canonical_axes(tmp_path: Path) -> None:
     turned[:3, :3] = np.eye(3)[:, [2, 0, 1]] * [4.0, -1.0, 2.0]  # the file's first axis points upwards
     write_nifti(tmp_path / "t.nii.gz", np.zeros((4, 5, 6), np.float32), turned)
     cases = [*cases_with(tmp_path, (1, 2, 5)), Case("t", (tmp_path / "t.nii.gz",), None, "t")]
-    spacing, _ = choose_spacing(cases, PreprocessSettings())
+    spacing, _, _ = choose_spacing(cases, PreprocessSettings())
     assert spacing is not None
     assert spacing[:2] == pytest.approx((1, 2))
     assert 4 <= spacing[2] <= 5

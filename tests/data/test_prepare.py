@@ -17,8 +17,14 @@ import pytest
 from frugalseg import files
 from frugalseg.data import prepare as preparing
 from frugalseg.data import store as storing
-from frugalseg.data.manifest import read_manifest
-from frugalseg.data.prepare import POINTS_PER_STRUCTURE, describe_difference, prepare, structure_points
+from frugalseg.data.manifest import Case, read_manifest
+from frugalseg.data.prepare import (
+    POINTS_PER_STRUCTURE,
+    describe_difference,
+    key_of_image,
+    prepare,
+    structure_points,
+)
 from frugalseg.data.preprocess import Preparation, preprocess
 from frugalseg.data.readers import read_image
 from frugalseg.data.scheme import LabelScheme
@@ -299,3 +305,13 @@ def test_how_grids_differ_is_said_in_words() -> None:
     }
     for words, affine in wanted.items():
         assert words in describe_difference(Grid((4, 4, 4), plain), Grid((4, 4, 4), affine))
+
+
+def test_the_store_tells_an_image_that_was_brought_to_the_others_spacing(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii.gz", np.ones((8, 8, 8), np.float32), np.diag([0.5, 0.5, 0.5, 1.0]))
+    case = Case("a", (tmp_path / "a.nii.gz",), None, "a")
+    own, alike, brought = (
+        key_of_image(case, Preparation(uniform=uniform)) for uniform in (None, (0.5, 0.5, 0.5), (1, 1, 1))
+    )
+    assert own == alike != brought
+    assert brought == key_of_image(case, Preparation(spacing=(1, 1, 1)))

@@ -164,3 +164,28 @@ def test_the_prepared_grid_says_where_each_voxel_lies(order: tuple[int, ...], si
 
 def numbers_of(shape: tuple[int, int, int]) -> NDArray[np.int64]:
     return np.arange(np.prod(shape)).reshape(shape)
+
+
+def test_an_image_unlike_all_training_images_is_brought_to_their_spacing() -> None:
+    """Nothing was resampled in training; a finer scan would show the network anatomy twice as large."""
+    known = Preparation(crop_nonzero=False, uniform=(1, 1, 2))
+    image = np.random.default_rng(0).standard_normal((1, 12, 10, 8)).astype(np.float32)
+    for spacing, shape in (
+        ((1, 1, 2), None),
+        ((1.009, 0.991, 2), None),  # within 1 %
+        ((0.5, 0.5, 2), (6, 5, 8)),
+        ((1, 1, 1), (12, 10, 4)),
+        ((2, 1, 2), (24, 10, 8)),
+    ):
+        grid = Grid((12, 10, 8), np.diag([*map(float, spacing), 1.0]))
+        placement = preprocess(grid, image, known).placement
+        assert placement.shape == shape, spacing
+        assert preprocess(grid, image, Preparation(crop_nonzero=False)).placement.shape is None
+    slices = Grid((12, 10, 1), np.diag([1.0, 1.0, 7.0, 1.0]))
+    assert preprocess(slices, image[..., :1], known).placement.shape is None  # no spacing across one slice
+    fine = Grid((12, 10, 8), np.diag([0.5, 0.5, 2.0, 1.0]))
+    assert known.key() == known.key(slices) == Preparation(crop_nonzero=False).key()
+    assert known.key(fine) == Preparation(crop_nonzero=False, spacing=(1, 1, 2)).key()
+    assert known.same_voxels(Preparation(crop_nonzero=False))  # of before it was noted
+    assert not known.same_voxels(Preparation(uniform=(1, 1, 1)))
+    assert not known.same_voxels(Preparation(spacing=(1, 1, 2)))

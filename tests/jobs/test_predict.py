@@ -211,3 +211,26 @@ def test_flips_average_over_the_mirror_axes() -> None:
     torch.testing.assert_close(found.sum(dim=1), torch.ones(2, 5, 6, 7))
     torch.testing.assert_close(turned, found)  # the mirrored patient gets the mirrored prediction
     assert not torch.allclose(other, found)  # y is no mirror axis
+
+
+def test_a_scan_of_other_spacing_is_brought_to_that_of_training_and_back(tmp_path: Path) -> None:
+    image = np.random.default_rng(1).standard_normal((12, 12, 12)).astype(np.float32) + 3
+    write_nifti(tmp_path / "scan.nii.gz", image.repeat(2, 0).repeat(2, 1).repeat(2, 2), np.diag([0.5, 0.5, 0.5, 1]))
+    write_nifti(tmp_path / "same.nii.gz", image, np.eye(4))
+    model = Pointwise(CLASSES)
+    model.preparation = Preparation(uniform=(1, 1, 1))
+    like = Ensemble((cast(Model, model),))
+    told = {
+        name: like.resampled(like.prepare(one(tmp_path / f"{name}.nii.gz", model))) for name in ("scan", "same")
+    }
+    assert told["same"] is None
+    assert told["scan"] is not None
+    assert "has voxels of 0.5 x 0.5 x 0.5 mm; resampled to the 1 x 1 x 1 mm of all training images" in told["scan"]
+    found = loaded(predict(tmp_path / "scan.nii.gz", model, tmp_path / "a", maps=False))
+    assert found.shape == (24, 24, 24)
+    # What the network saw is the size of what it knows: 12 voxels a side, in windows of 8.
+    assert {tuple(windows.shape[2:]) for windows in model.seen} == {(8, 8, 8)}
+    seen = sum(len(windows) for windows in model.seen)
+    model.seen.clear()
+    predict(tmp_path / "same.nii.gz", model, tmp_path / "b", maps=False)
+    assert seen == sum(len(windows) for windows in model.seen)

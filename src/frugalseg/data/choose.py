@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from frugalseg.data.channels import is_ct, read_channels
 from frugalseg.data.manifest import Case, Manifest
-from frugalseg.data.preprocess import Preparation, PreprocessSettings, Window
+from frugalseg.data.preprocess import ALIKE, Preparation, PreprocessSettings, Window
 from frugalseg.data.readers import read_header, read_label
 from frugalseg.data.resample import COARSE
 from frugalseg.errors import UserError
 from frugalseg.files import hash_value
 from frugalseg.geometry import Reorder
 
-ALIKE = 0.01  # spacings that differ by less than this share are one spacing
 SAMPLE = 10_000  # foreground voxels of a case that its CT channels are measured on
 PERCENTILES = (0.5, 99.5)
 THIN = 10  # percentile of the spacing along a coarse axis
@@ -47,7 +46,7 @@ def choose(
     """
     reasons: dict[str, str] = {}
     kinds = choose_kinds(manifest.channels, settings)
-    spacing, reasons["spacing"] = choose_spacing(manifest.training, settings)
+    spacing, uniform, reasons["spacing"] = choose_spacing(manifest.training, settings)
     windows: tuple[Window | None, ...] = ()
     if "ct" in kinds:
         cases = [case for case in manifest.training if case.name in readable and case.label is not None]
@@ -57,6 +56,7 @@ def choose(
     preparation = Preparation(
         crop_nonzero=settings.crop_nonzero and "ct" not in kinds,
         spacing=spacing,
+        uniform=uniform,
         windows=windows,
         zero_missing=settings.missing_channels == "zero",
     )
@@ -82,17 +82,19 @@ def choose_kinds(channels: Sequence[str], settings: PreprocessSettings) -> tuple
     return wanted
 
 
-def choose_spacing(cases: Sequence[Case], settings: PreprocessSettings) -> tuple[Spacing | None, str]:
-    """Return the target spacing (mm, canonical axes), None if nothing is to be resampled, and why.
+def choose_spacing(
+    cases: Sequence[Case], settings: PreprocessSettings
+) -> tuple[Spacing | None, Spacing | None, str]:
+    """Return the target spacing (mm, canonical axes), what all have where none is resampled, and why; None: not so.
 
     The median of the cases along each axis; along axes whose median is more than 3 times the finest the 10th
     percentile (as nnU-Net has it): where half of the images have thick slices, the median would throw away most of
     what the thin ones show, whereas thick slices lose nothing by becoming thin.
     """
     if settings.spacing == "none":
-        return None, "set: images keep their own"
+        return None, None, "set: images keep their own"
     if not isinstance(settings.spacing, str):
-        return settings.spacing, "set"
+        return settings.spacing, None, "set"
     grids = [read_header(case.image).grid for case in cases]
     canonical = [Reorder.to_canonical(grid).apply_grid(grid) for grid in grids]
     table = np.array([grid.spacing for grid in canonical])
@@ -108,12 +110,13 @@ def choose_spacing(cases: Sequence[Case], settings: PreprocessSettings) -> tuple
         coarse = used
     apart = float(np.where(solid, np.abs(table / target - 1), 0).max())
     words = " x ".join(f"{side:.4g}" for side in target)
+    x, y, z = (float(f"{side:.4g}") for side in target)
     if apart < ALIKE:
-        return None, f"all images have one, {words} mm (within {ALIKE:.0%}): none is resampled"
+        return None, (x, y, z), f"all images have one, {words} mm (within {ALIKE:.0%}): none of them is resampled"
     thin = "".join("xyz"[axis] for axis in np.flatnonzero(coarse))
     how = f" (coarse along {thin}: the {THIN}th percentile there)" if thin else ""
     x, y, z = (float(side) for side in target)
-    return (x, y, z), f"{words} mm, the median of {len(cases)} images{how}, which differ by up to {apart:.0%}"
+    return (x, y, z), None, f"{words} mm, the median of {len(cases)} images{how}, which differ by up to {apart:.0%}"
 
 
 def choose_windows(

@@ -19,12 +19,12 @@ from frugalseg.data.channels import read_channels
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.data.placement import Placement
 from frugalseg.data.preprocess import Preparation, preprocess
-from frugalseg.data.readers import read_label
+from frugalseg.data.readers import read_header, read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import FORMAT_VERSION, Entry, StoredCase, image_facts, read_placement
 from frugalseg.errors import DataError
 from frugalseg.files import hash_file, hash_value, remove_temporary
-from frugalseg.geometry import TOLERANCE_MM, Grid
+from frugalseg.geometry import TOLERANCE_MM, Grid, Reorder
 
 POINTS_PER_STRUCTURE = 2000
 STALE_SECONDS = 24 * 3600.0  # a younger temporary file may be another process's
@@ -78,9 +78,13 @@ def prepare(
 
 def key_of_image(case: Case, settings: Preparation) -> str:
     """Return the key of a prepared image: the hash of its file's content and of what is done to it."""
+    grid = None
+    if settings.uniform is not None:  # then what is done depends on the image
+        grid = read_header(case.image).grid
+        grid = Reorder.to_canonical(grid).apply_grid(grid)
     content: dict[str, Any] = {
         "version": FORMAT_VERSION,
-        "settings": settings.key(),
+        "settings": settings.key(grid),
         "image": hash_file(case.image) if len(case.images) == 1 else [hash_file(file) for file in case.images],
     }
     if case.missing:

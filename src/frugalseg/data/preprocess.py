@@ -24,6 +24,7 @@ from frugalseg.settings import Settings
 Millimetres = Annotated[float, Field(gt=0, le=1000)]
 Kind = Literal["zscore", "ct"]
 
+ALIKE = 0.01  # spacings that differ by less than this share are one spacing
 MAX_GROWTH = 64  # times as many voxels: a target spacing of another unit, or a mistake
 _PIECE = 2**22  # voxels that are worked on at a time where double precision is needed
 
@@ -60,7 +61,10 @@ class Preparation(Settings):
     crop_nonzero: bool = True
     """Whether the border of zeros is cut away."""
     spacing: tuple[Millimetres, Millimetres, Millimetres] | None = None
-    """Target spacing in mm along the canonical axes; None: nothing is resampled."""
+    """Target spacing in mm along the canonical axes; None: no training image was resampled."""
+    uniform: tuple[Millimetres, Millimetres, Millimetres] | None = None
+    """What all training images have, where none was resampled. A later image of other spacing is brought to it;
+    None: images keep their own."""
     windows: tuple[Window | None, ...] = ()
     """Of each channel that is CT; None, or fewer of them than channels: z-scores."""
     zero_missing: bool = False
@@ -70,11 +74,29 @@ class Preparation(Settings):
         """Return a CT channel's scaling, None for z-scores."""
         return self.windows[channel] if channel < len(self.windows) else None
 
-    def key(self) -> dict[str, Any]:
-        """Return what a stored image depends on. What is not used is left out: it changes no key."""
+    def target(self, grid: Grid) -> tuple[float, float, float] | None:
+        """Return the spacing that an image on this grid (canonical axes) is brought to; None: it keeps its own."""
+        if self.spacing is not None or self.uniform is None:
+            return self.spacing
+        solid = np.array(grid.shape) > 1  # the thickness of a single slice is no spacing
+        apart = np.abs(np.array(grid.spacing) / self.uniform - 1)[solid].max(initial=0)
+        return self.uniform if apart >= ALIKE else None
+
+    def same_voxels(self, other: Preparation) -> bool:
+        """Whether all images get the same voxels by both, as far as older ones say."""
+        known = self.uniform is not None and other.uniform is not None
+        return self.spacing == other.spacing and (self.uniform == other.uniform or not known)
+
+    def key(self, grid: Grid | None = None) -> dict[str, Any]:
+        """Return what a stored image depends on. What is not used is left out: it changes no key.
+
+        Args:
+            grid: Where the image's voxels lie, along canonical axes; by default one that is as training images are.
+        """
         key: dict[str, Any] = {"crop_nonzero": self.crop_nonzero, "normalise": "zscore"}
-        if self.spacing is not None:
-            key["spacing"] = list(self.spacing)
+        target = self.spacing if grid is None else self.target(grid)
+        if target is not None:
+            key["spacing"] = list(target)
         if any(window is not None for window in self.windows):
             key["windows"] = [None if window is None else window.model_dump() for window in self.windows]
         return key
@@ -137,12 +159,13 @@ def placed(placement: Placement, settings: Preparation) -> Placement:
     Raises:
         ValueError: They are more than 64 times as many.
     """
-    if settings.spacing is None:
-        return placement
     cut = placement.cut_grid
-    shape = new_shape(cut.shape, cut.spacing, settings.spacing)
+    target = settings.target(cut)
+    if target is None:
+        return placement
+    shape = new_shape(cut.shape, cut.spacing, target)
     if np.prod(np.array(shape, np.float64)) > MAX_GROWTH * np.prod(np.array(cut.shape, np.float64)):
-        old, new = ("x".join(f"{side:.3g}" for side in spacing) for spacing in (cut.spacing, settings.spacing))
+        old, new = ("x".join(f"{side:.3g}" for side in spacing) for spacing in (cut.spacing, target))
         raise ValueError(
             f"resampled from {old} to {new} mm it would have {'x'.join(map(str, shape))} voxels, more than "
             f"{MAX_GROWTH} times as many; set preprocess.spacing"

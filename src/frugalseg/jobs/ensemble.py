@@ -87,6 +87,16 @@ class Ensemble:
                 raise DataError(f"{error}; mend the image", item.files[0]) from error
         return tuple(prepared)
 
+    def resampled(self, prepared: Sequence[Prepared]) -> str | None:
+        """Say that an image's voxels were not as those of all training images; None where they were."""
+        placement, how = prepared[0].placement, self.members[0].preparation
+        if placement.shape is None or how.spacing is not None or how.uniform is None:
+            return None
+        own, known = (
+            " x ".join(f"{side:.4g}" for side in size) for size in (placement.cut_grid.spacing, how.uniform)
+        )
+        return f"has voxels of {own} mm; resampled to the {known} mm of all training images, and back"
+
     def blocks(self, prepared: Sequence[Prepared], flips: bool) -> Iterator[tuple[Place, Tensor]]:
         """Predict a volume; yield its probabilities (R x K, x, y, z) on the cut grid in blocks with their places.
 
@@ -202,10 +212,13 @@ def _require_like(first: Model, first_folder: Path, other: Model, folder: Path) 
         ("labels", first.scheme, other.scheme),
         ("channels", first.channels, other.channels),
         ("crop", first.plan.crop, other.plan.crop),
-        ("voxel spacing", first.preparation.spacing, other.preparation.spacing),
         ("overlap of windows", first.config.inference.overlap, other.config.inference.overlap),
         ("cropping of the border of zeros", first.preparation.crop_nonzero, other.preparation.crop_nonzero),
     ):
         if own != its:
-            detail = f" ({own} there, {its} here)" if what in ("crop", "voxel spacing") else ""
+            detail = f" ({own} there, {its} here)" if what == "crop" else ""
             raise UserError(f"has another {what} than {first_folder.name}{detail}; {same}", folder)
+    before, now = first.preparation, other.preparation
+    if not before.same_voxels(now):
+        told = f"{before.spacing or before.uniform} there, {now.spacing or now.uniform} here"
+        raise UserError(f"has another voxel spacing than {first_folder.name} ({told}); {same}", folder)

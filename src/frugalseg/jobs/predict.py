@@ -95,6 +95,8 @@ def predict(
         for item, prepared in read_ahead(left, model.prepare, ahead):
             if noted is None:  # not before: an image that cannot be read leaves nothing behind
                 noted = begin(out, facts, inputs, left, words)
+            if (other := model.resampled(prepared)) is not None:
+                say(f"{item.name}: {other}")
             predict_case(model, item, prepared, out, flipped, probabilities, behind)
             if lost := model.lost:
                 say(f"{item.name}: {', '.join(lost)} cannot be registered onto it, and had no vote")

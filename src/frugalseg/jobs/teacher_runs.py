@@ -92,7 +92,7 @@ class TeacherRuns:
                 )
             require_not_transductive(known, manifest)
             require_unseen(known, manifest)
-            done = hash_value(how.key())
+            done = hash_value(how.model_dump(mode="json"))
             if done not in keys:
                 keys[done] = {case.name: key_of_image(case, how)[:KEY] for case in manifest.training}
             require_known(known, keys[done], split)
@@ -104,11 +104,22 @@ class TeacherRuns:
             UserError: Says which run, and what differs.
         """
         for known in (run.known for run in self.runs):
-            for words, before, now in (
-                ("voxel spacing", known.preparation[0].spacing, preparation.spacing),
-                ("cropping of zeros", known.preparation[0].crop_nonzero, preparation.crop_nonzero),
+            how = known.preparation[0]
+            for words, alike, before, now in (
+                (
+                    "voxel spacing",
+                    how.same_voxels(preparation),
+                    how.spacing or how.uniform,
+                    preparation.spacing or preparation.uniform,
+                ),
+                (
+                    "cropping of zeros",
+                    how.crop_nonzero == preparation.crop_nonzero,
+                    how.crop_nonzero,
+                    preparation.crop_nonzero,
+                ),
             ):
-                if before != now:
+                if not alike:
                     raise UserError(
                         f"was trained on images of another {words} ({before} there, {now} here); choose teachers "
                         "of one kind, or train them on this data set",

@@ -139,6 +139,15 @@ def test_a_task_has_a_short_lower_case_name(name: str) -> None:
     assert set(Config.model_validate(content).auxiliary) == {"a_1"}
 
 
+@pytest.mark.parametrize("name", ["segmentation", "consistency", "dice", "keys", "forward"])
+def test_a_task_is_not_called_like_what_there_is_already(name: str) -> None:
+    """It would replace the loss of that name, and what learns from labels would have no gradient."""
+    content = FULL["cpcseg"].model_dump(mode="json")
+    content["auxiliary"] = {name: content["auxiliary"]["cpc"]}
+    with pytest.raises(ValidationError, match="is a name that is taken"):
+        Config.model_validate(content)
+
+
 def models(value: BaseModel) -> Iterator[BaseModel]:
     yield value
     for name in type(value).model_fields:
@@ -173,3 +182,6 @@ def test_a_pre_training_has_its_own_length_crops_and_tasks_and_all_else_of_the_t
     assert list(before.auxiliary) == ["cpc"]
     assert not config.auxiliary
     assert (before.crop, before.augment, before.pretrain) == (config.crop, config.augment, None)
+    # What it is long for is the training that takes its width over.
+    assert before.training.usual_minutes == 3
+    assert load_config("cpc-then-encdec").of_pretraining().training.usual_minutes == 12

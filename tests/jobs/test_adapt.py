@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from frugalseg.config import load_config
-from frugalseg.errors import ConfigError, UserError
+from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.jobs.train import train
 from frugalseg.study.estimate import measure_step
@@ -104,3 +104,35 @@ def test_weights_that_saw_an_image_as_a_taught_one_are_refused(tmp_path: Path) -
     train(first, tmp_path / "run", "atlas-teacher", labels=2, label_seed=seed, overrides=TINY, store=store)
     with pytest.raises(UserError, match="has seen the image of the test case 'other'"):
         train(second, tmp_path / "next", "encdec", init=tmp_path / "run", overrides=TINY, store=store)
+
+
+def test_weights_that_learnt_a_test_label_are_refused_even_where_test_images_may_be_seen(tmp_path: Path) -> None:
+    """Another data set had the case to train on: --transductive allows its image, never its label."""
+    first, second = write_alike(tmp_path / "first", 4), write_alike(tmp_path / "second", 3)
+    (second / "imagesTs").mkdir()
+    facts = json.loads((second / "dataset.json").read_text())
+    shutil.copy(first / "imagesTr" / "case3.nii.gz", second / "imagesTs" / "other.nii.gz")
+    (second / "dataset.json").write_text(json.dumps({**facts, "test": ["./imagesTs/other.nii.gz"], "numTest": 1}))
+    store = tmp_path / "store"
+
+    def begin(name: str, *cases: str) -> Path:
+        seed = seed_with(first, set(cases))
+        train(first, tmp_path / name, "encdec", labels=2, label_seed=seed, overrides=TINY, store=store)
+        return tmp_path / name
+
+    learnt = begin("learnt", "case0", "case3")
+    for transductive in (False, True):
+        with pytest.raises(UserError, match="has read the label of the test case 'other'"):
+            train(second, tmp_path / "next", "encdec", init=learnt, transductive=transductive, overrides=TINY,
+                  store=store)  # fmt: skip
+    train(second, tmp_path / "fair", "encdec", init=begin("fairly", "case0", "case1"), transductive=True,
+          overrides=TINY, store=store)  # fmt: skip
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew_unseen(tmp_path: Path) -> None:
+    data, store = write_alike(tmp_path / "data", 3), tmp_path / "store"
+    train(data, tmp_path / "run", "encdec", overrides=TINY, store=store)
+    for name in ("last", "last.previous"):
+        shutil.rmtree(tmp_path / "run" / name, ignore_errors=True)
+    with pytest.raises(DataError, match="took 3 steps, and no checkpoint of them is left"):
+        train(data, tmp_path / "run", "encdec", overrides=TINY, store=store, resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_then_the_crops_of_a_step_and_then_the_crop() -> None:
     assert plan.crop == (32, 16, 16) or plan.crop[0] * plan.crop[1] * plan.crop[2] <= 32**3 // 2
     assert "crop" in plan.reasons
     assert need.ram <= LIBRARIES + each // 2 + MIB
+
+
+def test_crops_to_mix_stay_in_every_process() -> None:
+    """Two processes with a labelled and an unlabelled crop each cannot have fewer: one could not mix."""
+    config = load_config("copy-paste", ["sampling.labelled=4", "sampling.unlabelled=4"])
+    each = round(1.1 * 1000 * 32**3)
+    beside = replace(SETTING, processes=2, world=2)
+    for crops, smaller in ((2.2, False), (1.5, True)):
+        here = Resources(2 * round((LIBRARIES + crops * each) / 0.95) + MIB, 2)
+        found, plan, _, _ = fit(config, PLAN, beside, here)
+        assert found.sampling.labelled == found.sampling.unlabelled == 2
+        assert ("crop" in plan.reasons) == smaller
+    alone, _, _, _ = fit(config, PLAN, SETTING, room(LIBRARIES + round(2.2 * each)))
+    assert alone.sampling.labelled == alone.sampling.unlabelled == 1
 
 
 def test_what_was_set_stays_and_the_refusal_says_what_would_fit() -> None:

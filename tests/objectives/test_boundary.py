@@ -24,11 +24,12 @@ from frugalseg.objectives import (
     Shapes,
 )
 from frugalseg.objectives.base import outputs_of
-from frugalseg.objectives.boundary import balanced_cross_entropy, find_edges, gated
+from frugalseg.objectives.boundary import balanced_cross_entropy, find_edges, gated, surrounded
 from frugalseg.training.total import Objectives
 from tests.evaluation.naive import surface
 
 CROP = (8, 16, 8)
+NEIGHBOURS = ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
 
 
 def shapes(groups: int = 1, classes: int = 3) -> Shapes:
@@ -323,3 +324,38 @@ def test_training_finds_edges() -> None:
     found = logits.argmax(dim=1)
     overlap = 2 * (found & edges[0]).sum() / (found.sum() + edges.sum())
     assert float(overlap) > 0.7
+
+
+def test_beside_what_is_not_known_there_may_be_no_edge() -> None:
+    """One annotated slice of ten: its neighbours are ignored, and the structure in it is not all edge."""
+    weight = torch.zeros(1, 2, 6, 5, 4)
+    weight[:, :, :, :, 2] = 1
+    assert surrounded(weight).sum() == 0
+    weight[:] = 1
+    assert torch.equal(surrounded(weight), weight), "the crop's own border is the target's matter"
+    weight[0, 0, 2, 2, 2] = 0
+    found = surrounded(weight)
+    naive = weight.clone()
+    for x, y, z in np.ndindex(6, 5, 4):
+        beside = [(x + a, y + b, z + c) for a, b, c in NEIGHBOURS]
+        inside = [p for p in beside if all(0 <= side < most for side, most in zip(p, (6, 5, 4), strict=True))]
+        naive[0, :, x, y, z] = torch.stack([weight[0, :, *p] for p in [(x, y, z), *inside]]).amin(dim=0)
+    assert torch.equal(found, naive)
+    assert int((1 - found[0, 0]).sum()) == 7
+    assert torch.equal(found[0, 1], weight[0, 1])
+    flat = torch.ones(1, 1, 5, 5, 1)
+    assert torch.equal(surrounded(flat), flat)
+
+
+def test_a_label_of_which_a_part_is_ignored_teaches_no_edge_at_its_end() -> None:
+    _, branch = network()
+    batch = batch_of(branch, 1, labelled=1)
+    weight = batch.weight.clone()
+    weight[..., 5:] = 0
+    logits = torch.randn(1, 4, *CROP, requires_grad=True)
+    sum(
+        branch.loss({"edge_logits": logits}, own(replace(batch, weight=weight))).values(), torch.zeros(())
+    ).backward()
+    assert logits.grad is not None
+    assert logits.grad[..., 4:].abs().sum() == 0
+    assert logits.grad[..., :4].abs().sum() > 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from frugalseg.data.augment import STRONG
 from frugalseg.data.manifest import read_manifest
@@ -128,3 +129,25 @@ def test_another_device_gets_every_tensor_but_the_case_numbers(cases: list[Store
     assert set(devices.values()) == {"meta"}
     assert "task.doubled" in devices
     assert moved.segmented == batch.segmented
+
+
+def test_batches_are_pinned_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader pins what has `pin_memory`; a dataclass without it is handed on as it is, and copies wait."""
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(id(tensor))
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    one = torch.zeros(1, 1, 2, 2, 2)
+    batch = Batch(
+        one, one.byte(), one.clone(), torch.zeros(1), torch.zeros(1), 1, {"a.b": one.clone()}, weak=one + 1
+    )
+    found = pin_memory(batch)
+    assert isinstance(found, Batch)
+    held = (batch.image, batch.target, batch.weight, batch.keys, batch.extra["a.b"], batch.weak)
+    assert pinned == [id(tensor) for tensor in held]
+    assert found.image is not batch.image
+    assert found.cases is batch.cases
+    assert found.guess is None

@@ -20,7 +20,7 @@ from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest
 from frugalseg.training.total import Objectives
-from frugalseg.training.warm_up import warm_up
+from frugalseg.training.warm_up import StepTimes, warm_up
 
 CROP = (16, 16, 32)
 CASES = ("anna", "bert", "carl")
@@ -152,4 +152,17 @@ def test_validation_comes_before_the_checkpoint_and_training_goes_on_in_training
 
 
 def test_warm_up_measures_seconds() -> None:
-    assert 0 < warm_up(make_loop(steps=8), make_batches(3), 2) < 60
+    found = warm_up(make_loop(steps=8), iter(make_batches(3)), 2)
+    assert 0 < found.computing < 60
+    assert 0 <= found.making < 60
+
+
+def test_loader_processes_make_samples_while_a_step_is_taken() -> None:
+    """Timed without them, a run on a GPU would have as many steps as if nobody helped, and end far too early."""
+    slow = StepTimes(making=0.32, computing=0.05)
+    assert slow.seconds(0, shared=False) == pytest.approx(0.37)
+    assert slow.seconds(8, shared=False) == pytest.approx(0.05)  # hidden behind the step
+    assert slow.seconds(2, shared=False) == pytest.approx(0.16)  # the step waits for samples
+    assert slow.seconds(8, shared=True) == pytest.approx(0.09)  # its processors are taken from it
+    fast = StepTimes(making=0.01, computing=0.05)
+    assert fast.seconds(8, shared=False) == pytest.approx(0.05)

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from torch import nn
 
 from frugalseg.data.augment import AugmentSettings
 from frugalseg.data.patches import SamplingSettings
@@ -40,10 +41,16 @@ class PretrainSettings(Settings):
         return _named(tasks)
 
 
+TAKEN = ("segmentation", "consistency", "dice", "learning_rate", "gradient_norm", "total", "step", "seconds")
+"""Names of other losses and columns of a run, which a task of that name would replace without a word."""
+
+
 def _named(tasks: dict[str, AnyTask]) -> dict[str, AnyTask]:
     for name in tasks:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name):
             raise ValueError(f"{name!r} must be a short lower-case word")
+        if name in TAKEN or hasattr(nn.ModuleDict, name):
+            raise ValueError(f"{name!r} is a name that is taken; call the task something else")
     return tasks
 
 
@@ -171,7 +178,10 @@ class Config(Settings):
         content["sampling"] |= {"labelled": 0, "unlabelled": before.crops, "mix": "fixed"}
         content["auxiliary"], content["semisup"] = content["pretrain"]["auxiliary"], None
         content["atlas"], content["augment"]["deform"], content["inference"]["registration"] = None, 0.0, 0.0
+        # The width is that of the training that follows, which takes it over.
+        usual = self.training.minutes or self.training.usual_minutes
         content["training"] |= {"steps": before.steps, "minutes": None, "epochs": None, "schedule_unit": "step"}
+        content["training"]["usual_minutes"] = usual
         if before.learning_rate is not None:
             content["training"]["learning_rate"] = before.learning_rate
         return Config.model_validate({**content, "pretrain": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from frugalseg.errors import DataError
 from frugalseg.formats import RUN_FORMAT, read_sealed
 from frugalseg.jobs.machine import peak_memory_bytes
 from frugalseg.jobs.record import RECORD, update_record
@@ -17,6 +18,21 @@ def is_closed(folder: Path, step: int) -> bool:
     """Whether the record and the report tell that the run is finished; a kill may have come between."""
     spent = read_sealed(folder / RECORD, RUN_FORMAT)["spent"]
     return bool(spent) and spent[-1]["to"] == step and (folder / "report.html").exists()
+
+
+def require_not_lost(folder: Path, step: int) -> None:
+    """Refuse to begin anew, without a word, where steps were taken of which nothing is left.
+
+    Raises:
+        DataError: They were, and the run is at its first step.
+    """
+    spent = read_sealed(folder / RECORD, RUN_FORMAT)["spent"]
+    if step == 0 and spent and spent[-1]["to"] > 0:
+        raise DataError(
+            f"took {spent[-1]['to']} steps, and no checkpoint of them is left; put RUN/last back, or start the run "
+            "anew in another folder",
+            folder,
+        )
 
 
 def close_sitting(folder: Path, first: int, step: int, seconds: float, processes: int, best: Best | None) -> None:

@@ -1,4 +1,4 @@
-"""What first weights may not know: images of test cases, and labels of the cases that choose the checkpoint."""
+"""What first weights may not know: images and labels of test cases, labels of those that choose the checkpoint."""
 
 from __future__ import annotations
 
@@ -37,15 +37,28 @@ def require_fair(initial: Initial, manifest: Manifest, split: Split) -> None:
 
 
 def require_unseen(initial: Initial, manifest: Manifest) -> None:
-    """Refuse weights that have seen the images of this data set's test cases, whatever these are called.
+    """Refuse weights that know the test cases of this data set, whatever these are called.
+
+    Their images may be known with --transductive, their labels never: another data set may train on them.
 
     Raises:
         UserError: Names the first one.
     """
-    if manifest.transductive:
-        return
+    if manifest.test and manifest.transductive and not initial.labels.complete:
+        raise UserError(
+            "began with weights that had read labels, and an older version did not record which: perhaps those of "
+            "test cases; leave out --transductive, or train that one anew",
+            initial.run,
+        )
     for case in manifest.test:
-        if key_of_image(case, initial.preparation[0])[:KEY] in initial.keys:
+        key = key_of_image(case, initial.preparation[0])[:KEY]
+        if key in initial.labels.trained | initial.labels.chosen:
+            raise UserError(
+                f"has read the label of the test case {case.name!r}, which would then be scored by what was learnt "
+                "from it; begin with weights that have not, or take the case out of the test list",
+                initial.run,
+            )
+        if not manifest.transductive and key in initial.keys:
             raise UserError(
                 f"has seen the image of the test case {case.name!r}: add --transductive, which reports then "
                 "tell, or pre-train without it",

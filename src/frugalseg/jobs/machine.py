@@ -72,7 +72,9 @@ def default_workers(processes: int = 1) -> int:
     Args:
         processes: How many training processes share the machine.
     """
-    count = (os.cpu_count() or 1) // processes
+    from frugalseg.jobs.resources import usable_cpus
+
+    count = usable_cpus() // processes
     return 0 if count <= 2 else min(8, count // 2)
 
 

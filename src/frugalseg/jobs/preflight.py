@@ -20,6 +20,7 @@ from frugalseg.jobs.needs_text import shortage
 from frugalseg.jobs.resources import Resources
 from frugalseg.objectives import CpcSettings
 from frugalseg.objectives.across import Share
+from frugalseg.semisup import CopyPasteSettings
 from frugalseg.training.plan import Plan, choose_crop, total_stride
 
 TINY = 32 * MIB  # a step that holds less than about this is not simulated: what PyTorch takes is ten times as much
@@ -126,6 +127,8 @@ def _batches(config: Config, plan: Plan, setting: Setting, fixed: Collection[str
             sampling.unlabelled,
         ) or labelled + unlabelled < setting.world:
             return
+        if isinstance(config.semisup, CopyPasteSettings) and min(labelled, unlabelled) < setting.world:
+            return  # a process would have one kind of crops alone, and nothing to mix them with
         config = config.model_copy(
             update={"sampling": sampling.model_copy(update={"labelled": labelled, "unlabelled": unlabelled})}
         )

@@ -20,7 +20,7 @@ from frugalseg.data.store import StoredCase
 from frugalseg.errors import DataError
 from frugalseg.jobs import build as building
 from frugalseg.jobs.checkpoints import Checkpoints
-from frugalseg.jobs.ending import close_sitting, is_closed, say_finished, say_stopped
+from frugalseg.jobs.ending import close_sitting, is_closed, require_not_lost, say_finished, say_stopped
 from frugalseg.jobs.initial import Initial
 from frugalseg.jobs.machine import default_workers
 from frugalseg.jobs.record import PRETRAIN, write_record
@@ -151,7 +151,14 @@ class Run:
 
     def seconds_a_step(self, network: MultiTaskNetwork, steps: int = 4) -> float:
         """Return what a step takes, from `steps` that change the network: it must not be trained afterwards."""
-        return warm_up(self.loop(network), self.batches(network, 0, steps + 1, workers=0), steps)
+        cost = warm_up(self.loop(network), self.batches(network, 0, steps + 1, workers=0), steps)
+        return cost.seconds(self.workers, self.plan.device == "cpu")
+
+    @property
+    def workers(self) -> int:
+        """Loader processes: those that were asked for, or what the processors are enough for."""
+        asked = self.config.training.workers
+        return default_workers(self.config.training.devices) if asked is None else asked
 
     def batches(self, network: MultiTaskNetwork, first: int, stop: int, workers: int) -> Any:
         """Return the batches of steps `first` to `stop` - 1."""
@@ -184,11 +191,12 @@ class Run:
             DataError: No checkpoint is intact, or something cannot be written.
             TrainingError: A loss is not a number.
         """
-        if self.processes.first:
-            tidy(self.folder)
-        self.processes.wait()
-        checkpoint = read_checkpoint(self.folder / LAST)
+        with self.processes.first_alone():  # to put back an older checkpoint moves folders: once, and not meanwhile
+            if self.processes.first:
+                tidy(self.folder)
+            checkpoint = read_checkpoint(self.folder / LAST)
         first = checkpoint.step if checkpoint is not None else 0
+        require_not_lost(self.folder, first)
         self.processes.require_same(first, "the last checkpoint")
         network = self.network()
         loop = self.loop(network)
@@ -205,10 +213,7 @@ class Run:
         if checkpoint is not None:
             say(f"going on from step {first}")
         announce(self.config, self.plan, self.split, self.processes.world)
-        workers = self.config.training.workers
-        if workers is None:
-            workers = default_workers(self.config.training.devices)
-        samples = self.batches(network, first, self.plan.steps, workers)
+        samples = self.batches(network, first, self.plan.steps, self.workers)
         started = time.monotonic()
         try:
             kept = freed_memory_kept() if self.plan.device == "cpu" else nullcontext()

@@ -248,7 +248,14 @@ def require_same_teachers(facts: Mapping[str, Any] | None, teachers: TeacherRuns
     """
     if facts is None:
         return
-    for before, run in zip(facts["teachers"]["members"], teachers.runs, strict=True):
+    members = facts["teachers"]["members"]
+    if len(members) != len(teachers.runs):
+        raise DataError(
+            f"had {len(members)} models when this run began with it, and now has {len(teachers.runs)}; restore "
+            "them, or start a new run",
+            teachers.runs[0].known.run.parent,
+        )
+    for before, run in zip(members, teachers.runs, strict=True):
         if before["sha256"] != run.sha256:
             raise DataError(
                 "has other weights than when this run began with it; restore them, or start a new run",

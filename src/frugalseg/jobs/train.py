@@ -154,7 +154,7 @@ def train(
         elif config.pretrain is not None and not dry_run:
             before = pretrained(
                 data, out / PRETRAIN, method, seed, recipe, overrides, store, transductive, held_out,
-                manifest, split, config,
+                manifest, split, config, preparation,
             )  # fmt: skip
             if isinstance(before, TrainResult):
                 return replace(before, run=out, step=0)
@@ -232,6 +232,7 @@ def pretrained(
     manifest: Manifest,
     split: Split,
     config: Config,
+    preparation: tuple[Preparation, dict[str, str]] | None = None,
 ) -> Initial | TrainResult:
     """Run the recipe's pre-training in its own folder, or go on with it; return its weights, or how it was stopped.
 
@@ -247,7 +248,7 @@ def pretrained(
     result = train(
         data, out, method, seed=seed, recipe=recipe, overrides=overrides, resume=True, store=store,
         transductive=transductive, held_out=(*held_out, *split.validation), pretraining=True,
-        preparation=chosen(manifest, split.readable, config.preprocess),
+        preparation=preparation or chosen(manifest, split.readable, config.preprocess),
     )  # fmt: skip
     gc.collect()  # what it held of a GPU is free for the training, as if that had been started by itself
     if torch.cuda.is_available():

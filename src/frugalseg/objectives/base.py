@@ -7,8 +7,8 @@ in the loader's workers, and a loss. It becomes known by one line in `objectives
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -81,6 +81,29 @@ class Batch:
     weak: Tensor | None = None
     guess: Tensor | None = None
     pseudo: Pseudo | None = None
+
+    def with_each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with each tensor changed but `cases`, which are read on the processor."""
+
+        def changed(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return replace(
+            self,
+            image=change(self.image),
+            target=change(self.target),
+            weight=change(self.weight),
+            keys=change(self.keys),
+            extra={name: change(tensor) for name, tensor in self.extra.items()},
+            inside=changed(self.inside),
+            annotated=changed(self.annotated),
+            weak=changed(self.weak),
+            guess=changed(self.guess),
+        )
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned memory: the loader asks for it, and copies to a GPU overlap then."""
+        return self.with_each(Tensor.pin_memory)
 
     @property
     def image_weight(self) -> Tensor:

@@ -125,10 +125,26 @@ class BoundaryStream(Task):
         log_p = functional.log_softmax(logits.unflatten(1, (self.shapes.structures, 2)), dim=2)
         edges = batch.extra["edges"][:count].long()
         weight = batch.structure_weight(self.shapes.groups, self.shapes.classes)[:count].to(log_p.dtype)
+        weight = surrounded(weight)
         return {
             "edge_dice": soft_dice_loss(log_p.exp(), edges, weight).sum(),
             "edge_cross_entropy": balanced_cross_entropy(log_p, edges, weight, self.settings.balance).sum(),
         }
+
+
+def surrounded(weight: Tensor) -> Tensor:
+    """Return weights (B, S, x, y, z) that are 0, too, beside a voxel of weight 0: perhaps there is no edge.
+
+    Beyond the crop everything counts as known; what lies there is the target's matter.
+    """
+    found = weight
+    for axis in (2, 3, 4):
+        inner = weight.shape[axis] - 1
+        if inner:
+            end = torch.full_like(weight.narrow(axis, 0, 1), torch.inf)
+            for beside in ((weight.narrow(axis, 1, inner), end), (end, weight.narrow(axis, 0, inner))):
+                found = torch.minimum(found, torch.cat(beside, axis))
+    return found
 
 
 def balanced_cross_entropy(

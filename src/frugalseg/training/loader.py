@@ -157,23 +157,7 @@ def batches(
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch on the device; the copy overlaps with computation where the memory is pinned."""
+    """Return the batch on the device; the copy overlaps with computation, as the memory is pinned (`Batch`)."""
     if device.type == "cpu":
         return batch
-
-    def move(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(device, non_blocking=True)
-
-    return Batch(
-        image=move(batch.image),
-        target=move(batch.target),
-        weight=move(batch.weight),
-        keys=move(batch.keys),
-        cases=batch.cases,
-        segmented=batch.segmented,
-        extra={name: move(tensor) for name, tensor in batch.extra.items()},
-        inside=None if batch.inside is None else move(batch.inside),
-        annotated=None if batch.annotated is None else move(batch.annotated),
-        weak=None if batch.weak is None else move(batch.weak),
-        guess=None if batch.guess is None else move(batch.guess),
-    )
+    return batch.with_each(lambda tensor: tensor.to(device, non_blocking=True))

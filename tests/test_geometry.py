@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from frugalseg.geometry import Grid, Reorder, crop_grid, nonzero_box
+from frugalseg.geometry import Grid, Reorder, crop_grid, nonzero_box, tolerance_mm
 
 ORIENTATIONS = [
     (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
@@ -71,3 +71,20 @@ def test_nonzero_box() -> None:
     image[0, 1, 2, 3] = 1
     image[1, 3, 2, 6] = -1
     assert nonzero_box(image) == ((1, 4), (2, 3), (3, 7))
+
+
+def test_a_microscopes_voxels_are_no_singular_grid_and_are_held_to_less() -> None:
+    """0.06 x 0.06 x 0.2 micrometres: a volume of 7e-13 mm3; four of 0.2 micrometres are less than 0.001 mm."""
+    fine = np.diag([6e-5, 6e-5, 2e-4, 1.0])
+    grid = Grid((40, 40, 10), fine)
+    assert grid.voxel_volume == pytest.approx(7.2e-13)
+    moved = fine.copy()
+    moved[2, 3] = 4 * 2e-4
+    assert grid.difference(Grid((40, 40, 10), moved)) < 1e-3
+    assert grid.difference(Grid((40, 40, 10), moved)) > tolerance_mm(grid)
+    assert tolerance_mm(Grid((4, 4, 4), np.diag([0.05, 1, 1, 1]))) == pytest.approx(1e-3)
+    flat = np.eye(4)
+    flat[:3, 2] = flat[:3, 0] + 1e-8
+    for singular in (flat, np.diag([1.0, 0.0, 1.0, 1.0])):
+        with pytest.raises(ValueError, match="singular"):
+            Grid((4, 4, 4), singular)

@@ -17,6 +17,7 @@ Affine = NDArray[np.float64]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 TOLERANCE_MM = 1e-3
+"""How far apart voxels of one place may be told to lie; less for voxels below 50 micrometres (`tolerance_mm`)."""
 _CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -33,7 +34,8 @@ class Grid:
         affine = np.asarray(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError("the affine is not a 4 x 4 matrix of finite numbers")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        sides = np.linalg.norm(affine[:3, :3], axis=0)
+        if sides.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / sides)) < 1e-6:  # also of a microscope's voxels
             raise ValueError("the affine is singular: voxels would have no volume")
         object.__setattr__(self, "affine", affine)
 
@@ -167,3 +169,8 @@ def nonzero_box(image: NDArray[Any]) -> Box:
         places = np.flatnonzero(mask.any(axis=others))
         ranges.append((int(places[0]), int(places[-1]) + 1))
     return ranges[0], ranges[1], ranges[2]
+
+
+def tolerance_mm(grid: Grid) -> float:
+    """Return how far apart two grids may lie and be one: a micrometre, and no more than a fiftieth of a voxel."""
+    return min(TOLERANCE_MM, min(grid.spacing) / 50)

@@ -171,3 +171,15 @@ def test_the_limit_is_never_more_than_half_a_voxel_unless_given() -> None:
     microscope = Grid(SHAPE, np.diag([0.01, 0.01, 0.05, 1.0]))
     assert mend_limit(microscope) == pytest.approx(0.005)
     assert mend_limit(microscope, 0.3) == 0.3
+
+
+def test_a_file_of_two_axes_says_nothing_of_a_third(tmp_path: Path) -> None:
+    """What nibabel writes of a plain 2D array: an sform, no qform, and two spacings."""
+    affine = np.diag([2.0, 3.0, 1.0, 1.0])
+    nib.save(nib.Nifti1Image(np.zeros((6, 5), np.uint8), affine), tmp_path / "a.nii.gz")
+    file = tmp_path / "a.nii.gz"
+    header = nib.Nifti1Image.from_filename(file).header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (2, 0)
+    assert contradiction(header, read_header(file).grid) == 0
+    header.set_zooms((2.5, 3.0))
+    assert contradiction(header, read_header(file).grid) == pytest.approx(0.5 * 5)

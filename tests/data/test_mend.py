@@ -216,3 +216,19 @@ def test_a_qform_that_cannot_say_it_is_switched_off(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense(settings: MendSettings, told: str) -> None:
     with pytest.raises(UserError, match=told):
         settings.require(SCHEME)
+
+
+def test_a_label_of_another_type_cannot_take_the_images_header(tmp_path: Path) -> None:
+    """An NRRD beside a NIfTI: the case stays as it is, and the check says why; nothing breaks."""
+    write_nifti(tmp_path / "in" / "imagesTr" / "a.nii.gz", make_case(0)[0], moved(0.05))
+    write_nifti(tmp_path / "plain.nii.gz", make_case(0)[1])
+    label = tmp_path / "in" / "labelsTr" / "a.nrrd"
+    label.parent.mkdir()
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "plain.nii.gz")), str(label))
+    case = Case("a", (tmp_path / "in" / "imagesTr" / "a.nii.gz",), label, "a")
+    target, changes = mended(case, tmp_path / "out")
+    assert changes == []
+    assert target.label is not None
+    assert target.label.read_bytes() == label.read_bytes()

@@ -39,10 +39,20 @@ def test_a_number_that_is_no_channel_belongs_to_the_name(tmp_path: Path) -> None
     write(tmp_path, "h_0000.nii.gz", "h_0001.nii.gz", "h_001.nii.gz", "0000.nii.gz")
     assert found([tmp_path], ("MRI",)) == {
         "0000": ["0000.nii.gz"],
-        "h": ["h_0000.nii.gz"],
+        "h_0000": ["h_0000.nii.gz"],
         "h_0001": ["h_0001.nii.gz"],
         "h_001": ["h_001.nii.gz"],
     }
+
+
+def test_cases_with_four_digits_keep_their_names(tmp_path: Path) -> None:
+    """scan_0000 is not channel 0 of a case `scan` where there is a scan_0002, too: labels are found by name."""
+    write(tmp_path, *(f"scan_{number:04d}.nii.gz" for number in range(3)), "a_0000.nii.gz", "a_0001.nii.gz")
+    assert found([tmp_path]) == {
+        "a": ["a_0000.nii.gz", "a_0001.nii.gz"],
+        **{f"scan_{number:04d}": [f"scan_{number:04d}.nii.gz"] for number in range(3)},
+    }
+    assert found([tmp_path / "a_0000.nii.gz"], ("MRI",)) == {"a": ["a_0000.nii.gz"]}
 
 
 def test_names_with_dots_and_underscores(tmp_path: Path) -> None:

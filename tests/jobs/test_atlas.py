@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from frugalseg.data.manifest import read_manifest
+from frugalseg.data.names import LONGEST
 from frugalseg.data.preprocess import PreprocessSettings
 from frugalseg.data.store import StoredCase, open_array, write_array
 from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.jobs.atlas import require_alike, with_deformations, with_guesses
 from frugalseg.jobs.prepare import chosen, prepared
-from frugalseg.jobs.registrations import stored_image
+from frugalseg.jobs.registrations import short, stored_image
 from frugalseg.jobs.train import train
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, dice, fused, shares_of
 from frugalseg.semisup.fusion import FusionSettings
@@ -322,3 +323,10 @@ def test_memory_that_runs_out_does_not_say_that_images_are_not_alike(
     cases, _ = stored(data, tmp_path / "store", 2)
     with pytest.raises(DataError, match="memory ran out while case"):
         with_guesses(cases, 2, read_manifest(data).scheme, AtlasSettings(), tmp_path / "store")
+
+
+def test_long_names_of_two_cases_fit_into_one() -> None:
+    one = "s" * LONGEST
+    assert len(f"{short(one)}-{short('ä' * (LONGEST // 2))}.{'0' * 16}.field.b2nd.tmp-12345678".encode()) < 255
+    assert short("ä" * LONGEST) == "ä" * (LONGEST // 4)
+    assert short("a" + "ä" * LONGEST).encode().decode().startswith("aä")

@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from frugalseg.cli import app
+from frugalseg.data.manifest import read_manifest
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import read_cases_csv
@@ -232,3 +233,44 @@ def test_one_temperature_for_all_is_that_of_all_voxels() -> None:
     folds = [gathered(scheme, np.stack([1 - sharp, sharp], 1)[i::2], classes[i::2]) for i in range(2)]
     probabilities, labels = (np.concatenate(side) for side in zip(*(fold.all for fold in folds), strict=True))
     assert calibrate(folds)[0] == fit_temperature(probabilities, labels)
+
+
+def test_the_voxels_that_are_kept_do_not_grow_with_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = LabelScheme.from_json({"labels": {"background": 0, "a": 1}})
+    generator = np.random.default_rng(2)
+    share = generator.random(30_000) * 0.9 + 0.05
+    classes = (generator.random(30_000) < share).astype(np.uint8)
+
+    def kept(most: int) -> Voxels:
+        monkeypatch.setattr("frugalseg.jobs.out_of_fold.MOST", most)
+        voxels = Voxels(scheme)
+        for part in range(30):  # as many blocks
+            own = slice(1000 * part, 1000 * (part + 1))
+            voxels.target = classes[own].reshape(1, 1, 1, -1)
+            block = torch.from_numpy(np.stack([1 - share[own], share[own]]).astype(np.float32))
+            voxels((slice(None), slice(None), slice(None)), block.reshape(2, 1, 1, -1))
+        return voxels
+
+    every, some = kept(10**9).all, kept(4000).all
+    assert len(every[1]) == 30_000
+    assert 2000 < len(some[1]) <= 4000
+    # Of all blocks, early and late ones, alike: the mean is that of all.
+    assert some[0][:, 1].mean() == pytest.approx(share.mean(), abs=0.03)
+    late = {float(value) for value in share[20_000:].astype(np.float32)}
+    assert 0.2 < sum(float(value) in late for value in some[0][:, 1]) / len(some[1]) < 0.5
+
+
+def test_a_fold_that_could_not_be_trained_is_told_before_any_is(tmp_path: Path) -> None:
+    """The only case that shows a structure is held out by one of the folds."""
+    micro_data(tmp_path / "data")
+    path = tmp_path / "data" / "dataset.json"
+    content = json.loads(path.read_text())
+    names = [Path(entry["image"]).name.removesuffix(".nii.gz") for entry in content["training"]]
+    structures = read_manifest(tmp_path / "data").scheme.structures
+    content["annotated_classes"] = {name: list(structures[:-1]) for name in names[1:]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=rf"--folds: with .*{names[0]}.* held out '{structures[-1]}' was annotated in none"
+    ):
+        train_folds(tmp_path / "data", tmp_path / "folds", 2, "encdec", store=tmp_path / "store")
+    assert not (tmp_path / "folds").exists()

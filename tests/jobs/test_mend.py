@@ -143,3 +143,34 @@ def test_pairs_of_values() -> None:
     for words in (["255"], ["255=a"], ["1.5=1"], ["2=1", "2=0"]):
         with pytest.raises(UserError, match="--remap"):
             read_remap(words)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_copy_of_an_nnu_net_data_set_can_be_used(tmp_path: Path, listed: bool) -> None:
+    """A broken image without a label is no labelled case less, and what lists cases by name loses its entry."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    for number in range(4):
+        image, label = make_case(number)
+        labelled = number < 3
+        folder = "imagesTr" if labelled else "imagesUn"
+        write_nifti(data / folder / f"case_{number}_0000.nii.gz", image)
+        if labelled:
+            write_nifti(data / "labelsTr" / f"case_{number}.nii.gz", label)
+    facts = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "box": 1}, "numTraining": 3,
+             "file_ending": ".nii.gz"}  # fmt: skip
+    gone = "case_2" if listed else "case_3"
+    if listed:
+        facts["dataset"] = {
+            f"case_{number}": {
+                "images": [f"imagesTr/case_{number}_0000.nii.gz"],
+                "label": f"labelsTr/case_{number}.nii.gz",
+            }
+            for number in range(3)
+        }
+    (data / "dataset.json").write_text(json.dumps(facts))
+    next(data.rglob(f"{gone}_0000.nii.gz")).write_bytes(b"no image")
+    result = mend(data, out, MendSettings())
+    assert [case.case.name for case in result.cases if case.status == "left out"] == [gone]
+    manifest = read_manifest(out)
+    assert len(manifest.labelled) == (2 if listed else 3)
+    assert gone not in [case.name for case in manifest.training]

@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from frugalseg.cli import check, demo, evaluate, info, predict, prepare, pretrain, recipes, register, study, train
-from frugalseg.errors import ProcessError, UserError
+from frugalseg.errors import ProcessError, UserError, printable
 
 app = typer.Typer(
     help="Segment 3D biomedical images when only a handful are labelled. Research use, not a medical device.",
@@ -65,6 +65,12 @@ def main() -> None:
         if not (isinstance(error, ProcessError) and error.told):
             print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except PermissionError as error:  # a folder on the way to a file that was named may not be entered
+        if debug or error.filename is None:
+            raise
+        told = f"{error.filename}: may not be looked at ({error.strerror}); choose another, or ask for permission"
+        print(f"Error: {printable(told)}", file=sys.stderr)
+        sys.exit(2)
     except Stopped as stopped:
         _leave(128 + stopped.number)
     except Exception as error:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from frugalseg.data.readers import Header, read_header, read_image
 from frugalseg.errors import DataError
-from frugalseg.geometry import TOLERANCE_MM, Grid
+from frugalseg.geometry import Grid, tolerance_mm
 
 
 def read_channels(
@@ -66,7 +66,7 @@ def require_channels(files: Sequence[Path], names: Sequence[str], who: str) -> H
                 "one grid",
                 file,
             )
-        if (apart := first.grid.difference(header.grid)) > TOLERANCE_MM:
+        if (apart := first.grid.difference(header.grid)) > tolerance_mm(first.grid):
             raise DataError(
                 f"lies {apart:.4g} mm away from {files[0].name}; register and resample the channels to one grid",
                 file,

@@ -16,7 +16,7 @@ import numpy as np
 from frugalseg.data.check_report import MEND, Remark
 from frugalseg.data.prepare import describe_difference
 from frugalseg.data.readers import unit_mm
-from frugalseg.geometry import TOLERANCE_MM, Grid
+from frugalseg.geometry import Grid, tolerance_mm
 
 MEND_LIMIT_MM = 0.1
 NOISE_MM = 0.01  # a qform has three digits of a rotation fewer than the sform beside it
@@ -65,9 +65,9 @@ def contradiction(header: Any, grid: Grid) -> float:
     if int(header["sform_code"]) <= 0:
         return 0.0
     if int(header["qform_code"]) <= 0:
-        apart = (unit_mm(header) * np.array(header.get_zooms()[:3], np.float64) - grid.spacing) * (
-            np.array(grid.shape) - 1
-        )
+        told = unit_mm(header) * np.array(header.get_zooms()[:3], np.float64)
+        known = len(told)  # two in a file of one slice that says nothing of a third axis
+        apart = (told - grid.spacing[:known]) * (np.array(grid.shape[:known]) - 1)
         return float(np.linalg.norm(apart))
     try:
         scale = unit_mm(header)
@@ -151,7 +151,8 @@ def apart(one: Grid, other: Grid, name: str, other_name: str) -> str:
         return (
             f"{name} has shape {one.shape}, {other_name} {other.shape}; their centres lie {distance:.4g} mm apart"
         )
-    if (distance := one.difference(other)) <= TOLERANCE_MM:
+    limit = tolerance_mm(other)
+    if (distance := one.difference(other)) <= limit:
         return ""
     difference = describe_difference(other, one)
-    return f"{name} and {other_name} lie {distance:.4g} mm apart ({difference}); the limit is {TOLERANCE_MM:g} mm"
+    return f"{name} and {other_name} lie {distance:.4g} mm apart ({difference}); the limit is {limit:g} mm"

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from frugalseg.data.check_geometry import NOISE_MM, apart, contradiction, mend_limit, nifti_header
+from frugalseg.data.imagetypes import image_kind
 from frugalseg.data.manifest import Case
 from frugalseg.data.mend_files import harmonise, place, resample
 from frugalseg.data.readers import LABEL_TOLERANCE, read_header, read_image, write_label, write_map
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file
-from frugalseg.geometry import TOLERANCE_MM
+from frugalseg.geometry import tolerance_mm
 
 LEAST_COVER = 0.5
 
@@ -196,7 +197,9 @@ def _mend_label(case: Case, scheme: LabelScheme, settings: MendSettings) -> list
     like = case.label
     if header.grid.shape == image.shape:
         size = image.difference(header.grid)
-        if TOLERANCE_MM < size <= mend_limit(image, settings.limit):
+        # A file of another type cannot hold that header: the case stays out, and the check says why.
+        alike = image_kind(case.label) == image_kind(case.image)
+        if alike and tolerance_mm(image) < size <= mend_limit(image, settings.limit):
             told = apart(header.grid, image, "label", "its image")
             steps.append(_Done(told, "the image's header was taken", size, "mm"))
             like = case.image

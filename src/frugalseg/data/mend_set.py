@@ -138,13 +138,17 @@ def _without(manifest: Manifest, content: dict[str, Any], out: Collection[str]) 
             for entry in training
             if manifest.folder / (entry if isinstance(entry, str) else entry["image"]) not in gone
         ]
-    for key in ("groups", KEY):
+    for key in ("groups", KEY, "dataset"):
         if isinstance(content.get(key), dict):
             content[key] = {name: value for name, value in content[key].items() if name not in out}
     if isinstance(content.get("validation"), list):
         content["validation"] = [name for name in content["validation"] if name not in out]
     if "numTraining" in content:
-        content["numTraining"] -= len(out)
+        labelled = sum(case.label is not None for case in manifest.training)
+        counted = [
+            case for case in manifest.training if content["numTraining"] != labelled or case.label is not None
+        ]
+        content["numTraining"] -= sum(case.name in out for case in counted)
     return content
 
 

@@ -24,7 +24,7 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import FORMAT_VERSION, Entry, StoredCase, image_facts, read_placement
 from frugalseg.errors import DataError
 from frugalseg.files import hash_file, hash_value, remove_temporary
-from frugalseg.geometry import TOLERANCE_MM, Grid, Reorder
+from frugalseg.geometry import Grid, Reorder, tolerance_mm
 
 POINTS_PER_STRUCTURE = 2000
 STALE_SECONDS = 24 * 3600.0  # a younger temporary file may be another process's
@@ -211,10 +211,11 @@ def require_same_grid(image: Grid, label: Grid, case: Case) -> None:
             case.label,
         )
     apart = image.difference(label)
-    if apart > TOLERANCE_MM:
+    limit = tolerance_mm(image)
+    if apart > limit:
         raise DataError(
             f"label and image lie {apart:.4g} mm apart ({describe_difference(image, label)}); the limit is "
-            f"{TOLERANCE_MM:g} mm; replace it by a label map made on this image",
+            f"{limit:g} mm; replace it by a label map made on this image",
             case.label,
         )
 
@@ -227,7 +228,7 @@ def describe_difference(image: Grid, label: Grid) -> str:
         sizes = [" x ".join(f"{side:.4g}" for side in grid.spacing) for grid in (label, image)]
         return f"spacing {sizes[0]} mm instead of {sizes[1]}"
     shift = label.affine[:3, 3] - image.affine[:3, 3]
-    if np.abs(shift).max() > TOLERANCE_MM:
+    if np.abs(shift).max() > tolerance_mm(image):
         return "origin shifted by " + ", ".join(f"{value:.4g}" for value in shift) + " mm"
     return "rotated"
 

@@ -85,6 +85,7 @@ def score_case(
     tolerance_mm: float,
     annotated: Collection[str] | None = None,
     ignored: Mask | None = None,
+    diagonal_mm: float | None = None,
 ) -> list[CaseRow]:
     """Score the prediction of one case: a row per structure, then the row of any foreground.
 
@@ -93,11 +94,12 @@ def score_case(
         truth: Boolean mask (x, y, z) of every structure, by name; they may nest or overlap.
         prediction: The same of the prediction, or None for a case without one: every structure of the truth is
             then missed.
-        grid: The image's grid: it gives spacing, voxel volume and diagonal.
+        grid: The image's grid, or that of a part with all that is in any mask: it gives spacing and voxel volume.
         tolerance_mm: Tolerance of the surface Dice in millimetres.
         annotated: Structures that the truth knows; None: all. The others' masks are not looked at, and where there
             are such the union of all is not known.
         ignored: Boolean mask (x, y, z) of the voxels that count for nothing, or None.
+        diagonal_mm: Of the whole image, charged for a missed structure; by default the grid's.
 
     Raises:
         DataError: No structure, other structures in the prediction, a structure named like the extra row, an
@@ -114,7 +116,7 @@ def score_case(
         _check(case, {"ignored": ignored}, {"ignored": ignored}, grid, tolerance_mm)
         truth = {name: mask & ~ignored for name, mask in truth.items()}
         prediction = {name: mask & ~ignored for name, mask in prediction.items()}
-    rows = _rows(case, truth, prediction, grid, tolerance_mm, known)
+    rows = _rows(case, truth, prediction, grid, tolerance_mm, known, diagonal_mm or grid.diagonal)
     count = 0 if ignored is None else int(np.count_nonzero(ignored))
     return [replace(row, voxels_ignored=count) for row in rows] if count else rows
 
@@ -126,12 +128,13 @@ def _rows(
     grid: Grid,
     tolerance_mm: float,
     known: Collection[str],
+    diagonal: float,
 ) -> list[CaseRow]:
     box = joint_box([*truth.values(), *prediction.values()])
     truth = {name: np.ascontiguousarray(mask[box]) for name, mask in truth.items()}
     prediction = {name: np.ascontiguousarray(mask[box]) for name, mask in prediction.items()}
     rows = [
-        _row(case, name, truth[name], prediction[name], grid, tolerance_mm)
+        _row(case, name, truth[name], prediction[name], grid, tolerance_mm, diagonal)
         if name in known
         else _unknown(case, name, prediction[name], grid, tolerance_mm)
         for name in truth
@@ -143,7 +146,7 @@ def _rows(
     for row in rows:  # a structure as large as the union is the union: regions that nest are scored once
         if (row.voxels_truth, row.voxels_prediction) == sizes:
             return [*rows, replace(row, structure=ANY_FOREGROUND)]
-    return [*rows, _row(case, ANY_FOREGROUND, *both, grid, tolerance_mm)]
+    return [*rows, _row(case, ANY_FOREGROUND, *both, grid, tolerance_mm, diagonal)]
 
 
 def check_names(*names: str) -> None:
@@ -157,11 +160,13 @@ def check_names(*names: str) -> None:
             raise DataError("the name must be plain text without control characters; rename it", repr(name))
 
 
-def _row(case: str, name: str, truth: Mask, prediction: Mask, grid: Grid, tolerance_mm: float) -> CaseRow:
+def _row(
+    case: str, name: str, truth: Mask, prediction: Mask, grid: Grid, tolerance_mm: float, diagonal: float
+) -> CaseRow:
     counts = confusion(truth, prediction)
     status: Status
     overlap: float | None = 0.0
-    distance: float | None = grid.diagonal
+    distance: float | None = diagonal
     within, average = overlap, distance
     if counts.truth and counts.prediction:
         surface = surface_scores(truth, prediction, grid.spacing, tolerance_mm)

@@ -158,12 +158,19 @@ def _of_case(case: Case, places: Sequence[int]) -> PredictionInput:
 
 
 def _group(files: Sequence[Path], channels: Sequence[str], may_miss: bool) -> list[PredictionInput]:
-    """Join files named CASE_0000, CASE_0001, ... where the model has several channels."""
+    """Join files named CASE_0000, CASE_0001, ... where the model has several channels.
+
+    Numbers beyond the model's channels are those of cases (scan_0000 to scan_0012), and so are all of that name.
+    """
     groups: dict[str, dict[int, Path]] = {}
+    numbered = {
+        match["case"]
+        for file in files
+        if (match := SUFFIX.match(case_name(file))) and int(match["channel"]) >= len(channels)
+    }
     for file in files:
         match = SUFFIX.match(case_name(file))
-        # hippocampus_0001 of a one-channel model is a case of its own unless it ends in channel 0's suffix.
-        if match and int(match["channel"]) < len(channels):
+        if match and match["case"] not in numbered:
             name, channel = match["case"], int(match["channel"])
         else:
             name, channel = case_name(file), -1

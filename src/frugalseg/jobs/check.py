@@ -9,6 +9,8 @@ from frugalseg.data.check_report import SEVERITIES, CheckReport, Finding
 from frugalseg.data.check_text import line
 from frugalseg.data.manifest import Case, DataSource, Manifest, read_manifest
 from frugalseg.errors import DataError, UserError
+from frugalseg.jobs.prepare import bytes_reading
+from frugalseg.jobs.resources import at_a_time
 from frugalseg.jobs.show import bar
 from frugalseg.report.overlay import draw_overlay, read_overlay
 from frugalseg.report.overlay_page import OverlayEntry, picture_name, write_overlay_page
@@ -25,7 +27,7 @@ def check_data(data: Path | DataSource, overlays: Path | None = None) -> CheckRe
     if overlays is not None:
         require_new(overlays, DataSource.of(data).path, "--overlays")
     with bar("checking", len(manifest.training) + len(manifest.test)) as advance:
-        report = check(data, advance)
+        report = check(data, advance, at_a_time(bytes_reading(manifest)))
     if overlays is not None:
         draw_overlays(manifest, report, overlays)
     return report

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frugalseg.data.imagetypes import READABLE_WORDS
 from frugalseg.data.layouts.description import read_description
@@ -19,15 +21,21 @@ from frugalseg.data.region_labels import expand_regions
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError, UserError
 from frugalseg.evaluation import CaseRow, Summary, score_case, summarise, write_cases_csv, write_summary
+from frugalseg.evaluation.box import joint_box
 from frugalseg.files import hash_file, hash_value
-from frugalseg.geometry import TOLERANCE_MM
+from frugalseg.geometry import Grid, crop_grid
+from frugalseg.geometry import tolerance_mm as limit_mm
 from frugalseg.jobs.predicted import RECORD, read_record
-from frugalseg.jobs.resources import usable_cpus
+from frugalseg.jobs.prepare import volumes_of
+from frugalseg.jobs.resources import at_a_time
 from frugalseg.jobs.show import bar
 from frugalseg.report import EvaluationPart, PictureCase, write_report
 
 DATASET = "dataset.json"
 LABEL_FOLDERS = ("labelsTr", "labelsTs")
+
+
+SCORING = 32  # bytes of a voxel that a case holds while its two label maps are read: as stored, and decoded
 
 
 @dataclass(frozen=True)
@@ -102,8 +110,10 @@ def evaluate(
     scheme = find_scheme(predictions, data, describe)
     annotated = find_annotated(data)
     rows: list[CaseRow] = []
-    # Threads: unpacking files, and what NumPy and SciPy do with volumes, let others run; nothing is copied.
-    with bar("evaluating", len(labels)) as advance, ThreadPoolExecutor(usable_cpus()) as executor:
+    # Threads: unpacking files, and what NumPy and SciPy do with volumes, let others run.
+    largest = max((volume.voxels for volume in volumes_of([[path] for path in labels.values()])), default=1)
+    count = at_a_time(largest * (SCORING + 2 * len(scheme.structures)))
+    with bar("evaluating", len(labels)) as advance, ThreadPoolExecutor(count) as executor:
 
         def score(name: str) -> list[CaseRow]:
             return evaluate_case(name, labels[name], found.get(name), scheme, tolerance_mm, annotated.get(name))
@@ -169,26 +179,51 @@ def evaluate_case(
 ) -> list[CaseRow]:
     """Score one case; without a prediction every structure of the truth is missed.
 
-    Structures that are not `annotated` (None: all are) are not scored, nor voxels of the ignored value.
+    Structures that are not `annotated` (None: all are) are not scored, nor voxels of the ignored value. Masks are
+    made of the box alone in which anything is: of a hundred structures whole ones would be a hundred volumes.
     """
     grid, label, _ = read_label(truth, scheme.allowed)
-    masks = {structure: np.asarray(scheme.mask(label, structure)) for structure in scheme.structures}
-    ignored = None if scheme.ignore is None else scheme.ignored(label)
     if prediction is None:
-        return list(score_case(name, masks, None, grid, tolerance_mm, annotated, ignored))
+        return _scored(name, label, None, grid, scheme, tolerance_mm, annotated)
     other, values, _ = read_label(prediction, scheme.predicted)
     if other.shape != grid.shape:
         raise DataError(
             f"has shape {other.shape}, its truth {grid.shape}; resample it to its truth's grid", prediction
         )
-    if (apart := grid.difference(other)) > TOLERANCE_MM:
+    if (apart := grid.difference(other)) > limit_mm(grid):
         raise DataError(
             f"lies {apart:.4g} mm away from its truth ({describe_difference(grid, other)}); resample "
             "it to its truth's grid",
             prediction,
         )
-    guess = {structure: np.asarray(scheme.mask(values, structure)) for structure in scheme.structures}
-    return list(score_case(name, masks, guess, grid, tolerance_mm, annotated, ignored))
+    return _scored(name, label, values, grid, scheme, tolerance_mm, annotated)
+
+
+def _scored(
+    name: str,
+    label: NDArray[Any],
+    values: NDArray[Any] | None,
+    grid: Grid,
+    scheme: LabelScheme,
+    tolerance_mm: float,
+    annotated: Collection[str] | None,
+) -> list[CaseRow]:
+    """Score label maps (x, y, z) of one grid, cut to where any of them holds something."""
+    box = joint_box([part != 0 for part in (label, values) if part is not None])
+    if box[0].stop == 0:
+        box = (slice(0, 1), slice(0, 1), slice(0, 1))  # nothing anywhere: any voxel says as much
+    x, y, z = ((side.start, side.stop) for side in box)
+    count = 0 if scheme.ignore is None else int(np.count_nonzero(scheme.ignored(label)))
+    label = label[box]
+    masks = {structure: np.asarray(scheme.mask(label, structure)) for structure in scheme.structures}
+    ignored = scheme.ignored(label) if count else None
+    guess = None
+    if values is not None:
+        part = values[box]
+        guess = {structure: np.asarray(scheme.mask(part, structure)) for structure in scheme.structures}
+    cut, diagonal = crop_grid(grid, (x, y, z)), grid.diagonal
+    rows = score_case(name, masks, guess, cut, tolerance_mm, annotated, ignored, diagonal)
+    return [replace(row, voxels_ignored=count) for row in rows] if count else list(rows)
 
 
 def truth_hash(data: Path | DataSource) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.config import Config, load_config
-from frugalseg.data.budget import Split
+from frugalseg.data.budget import Split, hold_out
 from frugalseg.data.folds import make_folds
 from frugalseg.data.manifest import DataSource
 from frugalseg.errors import DataError, UserError
@@ -85,6 +85,11 @@ def train_folds(
     order_seed = config.training.seed if label_seed is None else label_seed
     manifest, split = budget_of(data, labels, order_seed, labelled, transductive=transductive)
     folds = make_folds(split.labelled, {case.name: case.group for case in manifest.training}, count)
+    for fold in folds:  # what one of them could not do is told now, and not after the training of those before
+        try:
+            hold_out(manifest, split, fold)
+        except UserError as error:
+            raise UserError(f"with {', '.join(fold)} held out {error.what}", "--folds") from error
     if used:
         require_same(out, config, split, folds)
     else:

@@ -14,6 +14,8 @@ from frugalseg.data.mend import MendSettings
 from frugalseg.data.mend_set import RECORD, MendedCase, mend_set
 from frugalseg.errors import UserError
 from frugalseg.jobs.check import draw, require_new
+from frugalseg.jobs.prepare import bytes_reading
+from frugalseg.jobs.resources import at_a_time
 from frugalseg.jobs.show import bar
 from frugalseg.report.overlay_page import INDEX, OverlayEntry, picture_name, write_overlay_page
 
@@ -61,7 +63,7 @@ def mend(
     settings.require(manifest.scheme)
     if report is None:
         with bar("checking", len(manifest.training) + len(manifest.test)) as advance:
-            report = check(data, advance)
+            report = check(data, advance, at_a_time(bytes_reading(manifest)))
     with bar("mending", len(report.cases)) as advance:
         cases = mend_set(manifest, report, out, settings, advance)
     draw_mended(manifest, cases, out / PICTURES)

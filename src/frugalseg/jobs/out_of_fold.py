@@ -39,6 +39,7 @@ from frugalseg.jobs.show import bar, say
 FOLDER = "out_of_fold"
 UNCERTAIN = 0.01  # probability of foreground from which on a voxel counts for calibration
 PER_BLOCK = 4000  # of these voxels
+MOST = 500_000  # of a fold's, whatever the number and size of its cases
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Voxels:
         self.target: NDArray[np.uint8] | None = None
         self._probabilities: list[NDArray[np.float32]] = []
         self._classes: list[NDArray[np.uint8]] = []
+        self._every = 1  # doubled, and half of what is held let go, when it is more than `MOST`
 
     def look_at(self, case: Case, cut: Any) -> None:
         """Turn to a case; `cut` takes its label to the grid of the blocks that come."""
@@ -147,9 +149,13 @@ class Voxels:
         for group, target in zip(shares, self.target[(slice(None), *place)], strict=True):
             flat, classes = group.reshape(len(group), -1), target.reshape(-1)
             which = np.flatnonzero((flat[0] <= 1 - UNCERTAIN) & (classes != IGNORED))
-            which = which[:: max(1, len(which) // PER_BLOCK)]
+            which = which[:: self._every * max(1, len(which) // PER_BLOCK)]
             self._probabilities.append(flat[:, which].T)
             self._classes.append(classes[which])
+        while sum(map(len, self._classes)) > MOST:
+            self._every *= 2
+            self._probabilities = [np.ascontiguousarray(part[::2]) for part in self._probabilities]
+            self._classes = [part[::2].copy() for part in self._classes]
 
     @property
     def all(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -88,7 +88,7 @@ def predict(
         if item.missing:
             names = ", ".join(model.channels[channel] for channel in item.missing)
             say(f"{item.name}: no channel {names}; predicted without it, as the model was trained to")
-    ahead = bool(left) and say_needs(model, left, out)
+    ahead = bool(left) and say_needs(model, left, out, maps=len(words))
     noted: dict[str, Any] | None = None
     started = time.monotonic()
     with bar("predicting", len(left)) as advance, WriteBehind() as behind:

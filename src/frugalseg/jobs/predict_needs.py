@@ -20,7 +20,9 @@ from frugalseg.jobs.voters import bytes_of_votes
 WINDOW_FLOATS = 6  # for a voxel of a window and a channel of the first level, while nothing is kept for gradients
 
 
-def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who: str = "predict") -> bool:
+def say_needs(
+    model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who: str = "predict", maps: int = 0
+) -> bool:
     """Say what the largest case needs; return whether there is memory for reading the next one meanwhile.
 
     Args:
@@ -28,6 +30,7 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who
         inputs: The cases.
         out: Where what is predicted is written.
         who: Stands before what is said.
+        maps: Probabilities that are written of each case; meanwhile those of one lie in nameless files, too.
 
     Raises:
         UserError: It does not fit into the memory, or all of them not onto the disk.
@@ -46,7 +49,8 @@ def say_needs(model: Ensemble, inputs: Sequence[PredictionInput], out: Path, who
     need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
     if any(model.voters):
         need = replace(need, ram=need.ram + bytes_of_votes(model.voters, largest.voxels))
-    need = replace(need, disk=sum(volume.voxels for volume in volumes))
+    sizes = [volume.voxels for volume in volumes]
+    need = replace(need, disk=sum(sizes) + 4 * maps * (sum(sizes) + max(sizes)))
     both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need
     ahead = len(volumes) > 1 and shortage(both, here) is None
     need = both if ahead else need

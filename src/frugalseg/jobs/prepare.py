@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.geometry import Reorder
 from frugalseg.jobs.needs import Volume, preparing
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
-from frugalseg.jobs.resources import free_disk, look
+from frugalseg.jobs.resources import at_a_time, free_disk, look
 from frugalseg.jobs.show import bar, say
 
 
@@ -56,7 +55,13 @@ def chosen(
 ) -> tuple[Preparation, dict[str, str]]:
     """Choose what the settings leave open, and say why; of the labels only the `readable` ones are opened."""
     test_lock(manifest, readable)
-    return choose(manifest, readable, settings, workers or min(os.cpu_count() or 1, 16))
+    return choose(manifest, readable, settings, workers or at_a_time(bytes_reading(manifest)))
+
+
+def bytes_reading(manifest: Manifest) -> int:
+    """Return what is held at most while a case's image and label are read, and looked at in double precision."""
+    volumes = volumes_of([case.images for case in (*manifest.training, *manifest.test)])
+    return max((volume.voxels * (16 * volume.channels + 26) for volume in volumes), default=1)
 
 
 def workers_that_fit(cases: Sequence[Case], root: Path, workers: int | None) -> int:
@@ -112,7 +117,7 @@ def volumes_of(cases: Sequence[Sequence[Path]]) -> list[Volume]:
     for files in cases:
         try:
             header = read_header(files[0])
-        except DataError:
+        except (DataError, OSError):
             continue
         channels = header.channels if len(files) == 1 else len(files)
         volumes.append(Volume(math.prod(header.grid.shape), channels, header.grid.shape))

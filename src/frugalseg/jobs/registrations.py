@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.data.names import LONGEST
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import Entry, StoredCase, open_array
 from frugalseg.data.warp import Floats, restored, thinned
@@ -26,6 +27,7 @@ from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import NotRegistered, one_thread, register, registration_version
 
 Made = TypeVar("Made")
+HALF = LONGEST // 2  # bytes
 FIELDS, GUESSES = 3, 5  # versions of what is computed: another one makes it anew
 
 
@@ -131,7 +133,7 @@ class Registrations:
         how = self.settings.registration.model_dump(mode="json")
         images = [target.image.name, case.image.name]  # whose names carry their keys
         key = hash_value({"version": FIELDS, "registration": registration_version(), "how": how, "of": images})
-        entry = Entry(self.root, f"{target.name}-{case.name}", key)
+        entry = Entry(self.root, f"{short(target.name)}-{short(case.name)}", key)
         if entry.read() is None:
             try:
                 # Read anew: many labelled images held at once are more than the registration of two needs.
@@ -150,6 +152,11 @@ class Registrations:
                 return None
             entry.write({"field": thinned(found)}, {})
         return entry
+
+
+def short(name: str) -> str:
+    """Return the beginning of a case's name: two have to fit into a file's, and the key tells pairs apart."""
+    return name.encode()[:HALF].decode(errors="ignore")
 
 
 def stored_image(case: StoredCase) -> Floats:

@@ -59,6 +59,15 @@ def share() -> int:
     return max(1, int(told)) if told.isdecimal() else 1
 
 
+def at_a_time(held: int) -> int:
+    """Return how many cases to work on at a time: one a processor, 16 at most, fewer where half of the memory ends.
+
+    Args:
+        held: Bytes that one of them holds.
+    """
+    return max(1, min(usable_cpus(), 16, free_memory() // 2 // max(1, held)))
+
+
 def usable_cpus(proc: Path = PROC, groups: Path = GROUPS, affinity: int | None = None) -> int:
     """Return how many processors this process may use: its affinity, or fewer by a quota (rounded up)."""
     if affinity is None:

@@ -26,9 +26,10 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
 from frugalseg.jobs.model import Model
+from frugalseg.jobs.prepare import bytes_reading
 from frugalseg.jobs.record import RECORD, SPLIT
 from frugalseg.jobs.registrations import stored_labelled
-from frugalseg.jobs.resources import free_memory, usable_cpus
+from frugalseg.jobs.resources import at_a_time, free_memory, usable_cpus
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import NotRegistered, one_thread, register
 
@@ -214,7 +215,8 @@ def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | No
     for path in (path for case in known for path in (*case.images, case.label)):
         if path is not None and not path.is_file():
             raise UserError(f"is not there any more, and votes in every prediction; {WAY_OUT}", path)
-    cases = prepare(manifest, known, set(split.labelled), store or default_store(), model.preparation)
+    workers = at_a_time(bytes_reading(manifest))
+    cases = prepare(manifest, known, set(split.labelled), store or default_store(), model.preparation, workers)
     for case in cases:
         if files_of(case) != files.get(case.name):
             raise DataError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from frugalseg.data.warp import Spacing, restored, thinned, warp
-from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, register
+from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, coarser, coarsest, register
 
 SPACING: Spacing = (1.0, 1.5, 2.0)
 SIDES = (28, 24, 20)
@@ -141,3 +141,62 @@ def test_memory_that_ran_out_is_told_from_images_that_are_not_alike(
     image = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
     with pytest.raises(kind):
         register(image, image, (1, 1, 1), (1, 1, 1), RegistrationSettings())
+
+
+def test_large_images_are_registered_on_a_coarser_grid_of_the_same_extent() -> None:
+    """The deformation is smooth: found on an eighth of the voxels it is as good, and it lies where it did."""
+    sides = (56, 48, 40)
+    moving = blobs(sides, 3)
+    for axis in range(3):
+        moving = np.asarray(ndimage.gaussian_filter1d(moving, 2, axis=axis + 1), np.float32)
+    moving = (moving - moving.mean()) / moving.std()
+    grid = np.stack(np.meshgrid(*(np.linspace(0, np.pi, side) for side in sides), indexing="ij"))
+    true = (4.0 * np.sin(grid[[1, 2, 0]]) * np.sin(grid)).astype(np.float32)
+    fixed = warp(moving, true, SPACING, SPACING)
+    inner = (slice(None), *[slice(6, -6)] * 3)
+    left = {}
+    for voxels in (2**19, 56 * 48 * 40 // 8):
+        settings = RegistrationSettings(iterations=100, voxels=voxels)
+        found = register(moving, fixed, SPACING, SPACING, settings)
+        assert found.shape == (3, *sides)
+        left[voxels] = np.abs(found - true)[inner].mean() / np.abs(true)[inner].mean()
+    assert max(left.values()) < 0.25, left
+
+
+def test_a_shift_of_a_large_image_reaches_its_corners() -> None:
+    """No voxel lies beyond the coarse grid, where a field would be 0; images of one spacing and of another."""
+    image = blobs((44, 40, 36), 4)
+    image = np.asarray(ndimage.gaussian_filter(image[0], 2), np.float32)[None]
+    image = (image - image.mean()) / image.std()
+    for axis, spacing in ((0, SPACING), (2, (1.0, 1.0, 1.0))):
+        moving = np.roll(image, 3, axis=axis + 1)
+        settings = RegistrationSettings(iterations=100, voxels=4096)
+        found = register(moving, image, spacing, spacing, settings)
+        middle = found[axis, 10:-10, 10:-10, 10:-10]
+        assert middle.mean() == pytest.approx(3 * spacing[axis], rel=0.25)
+        edges = [found[axis, x, y, z] for x in (0, -1) for y in (0, -1) for z in (0, -1)]
+        assert np.abs(np.array(edges)).min() > 0, "a corner was left where it was"
+
+
+@pytest.mark.parametrize("sides", [(512, 512, 100), (240, 240, 155), (300, 1, 400), (64, 64, 64), (3, 2000, 2000)])
+@pytest.mark.parametrize("spacing", [(0.7, 0.7, 5.0), (1.0, 1.0, 1.0)])
+def test_the_coarser_grid(sides: tuple[int, int, int], spacing: Spacing) -> None:
+    most = 2**19
+    size = coarsest(sides, spacing, most)
+    array = np.ones((1, 1, 1), np.float32)
+    array = np.broadcast_to(array, sides)
+    if np.prod(sides) <= most:
+        assert size == 0
+        assert coarser(np.asarray(array), spacing, size)[0] is not None
+        assert coarser(np.asarray(array), spacing, size)[1:] == (spacing, (0.0, 0.0, 0.0))
+        return
+    found, other, place = coarser(np.asarray(array), spacing, size)
+    assert most / 2 < found.size <= most
+    assert np.allclose(found, 1)
+    for old, new, step, own, first in zip(sides, found.shape, spacing, other, place, strict=True):
+        assert new * own == pytest.approx(old * step), "another extent"
+        assert first == pytest.approx((own - step) / 2)
+        assert own >= step - 1e-9
+        assert new == old if old <= 4 else True
+    finest = min(own for own, new in zip(other, found.shape, strict=True) if new > 4)
+    assert all(own < 1.3 * finest or new == old for own, new, old in zip(other, found.shape, sides, strict=True))

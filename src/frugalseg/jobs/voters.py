@@ -33,7 +33,8 @@ from frugalseg.jobs.resources import at_a_time, free_memory, usable_cpus
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
 from frugalseg.semisup.registration import NotRegistered, one_thread, register
 
-BYTES_REGISTERING = 140  # of a voxel, while a pair is registered: measured
+BYTES_REGISTERING = 140  # of a voxel of the grid on which a pair is registered: measured
+BYTES_LAYING = 44  # and of a voxel of the image, where that is another: its mean, and its displacements twice
 WAY_OUT = "say with --data where the run's data set is, or predict with --no-register"
 
 
@@ -97,8 +98,13 @@ class Voters:
 
     def workers(self, voxels: int) -> int:
         """Return how many cases are registered at a time: one a processor, fewer where half of the memory ends."""
-        room = free_memory() // 2 // (BYTES_REGISTERING * voxels)
+        room = free_memory() // 2 // self.bytes_registering(voxels)
         return max(1, min(usable_cpus(), len(self.cases), room))
+
+    def bytes_registering(self, voxels: int) -> int:
+        """Return what one registration onto an image of so many voxels holds."""
+        own = self.settings.registration.voxels
+        return BYTES_REGISTERING * min(voxels, own) + (BYTES_LAYING * voxels if voxels > own else 0)
 
     @property
     def keys(self) -> list[str]:
@@ -109,7 +115,8 @@ class Voters:
     def bytes_making(self, voxels: int) -> int:
         """Return what is held while the vote about an image of so many voxels is made, beside displacements."""
         channels, outputs = len(self.cases[0].image), len(self.cases[0].label) * self.classes
-        return max(self.workers(voxels) * BYTES_REGISTERING * voxels, bytes_needed(voxels, channels, outputs, 0))
+        laying = self.workers(voxels) * self.bytes_registering(voxels)
+        return max(laying, bytes_needed(voxels, channels, outputs, 0))
 
     def _vote(self, prepared: Prepared) -> Floats:
         x, y, z = prepared.placement.prepared_grid.spacing

@@ -2,12 +2,14 @@
 
 SimpleITK does the work: symmetric-forces demons (Vercauteren et al. 2009) on a coarse and on the full grid, the
 field smoothed after each iteration. Images must have like intensities (z-scores) and show like anatomy, roughly
-aligned. Across an axis of fewer than 4 voxels the centres are laid onto each other. Several channels are registered
+aligned. Images of more than `voxels` are registered on a coarser grid, and the field, which is smooth, is laid onto
+theirs. Across an axis of fewer than 4 voxels the centres are laid onto each other. Several channels are registered
 by the mean of those that both images have. One thread, so that a pair has the same field everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -15,6 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from frugalseg.data.resample import apply, matrices
 from frugalseg.data.warp import Floats, Spacing
 from frugalseg.semisup.shown import shown_by_both
 from frugalseg.settings import Settings
@@ -37,6 +40,8 @@ class RegistrationSettings(Settings):
     """Of the demons on each of the two grids."""
     smoothing: Annotated[float, Field(gt=0, le=20)] = 1.0
     """Standard deviation, in voxels, by which the field is smoothed after each iteration."""
+    voxels: Annotated[int, Field(ge=4096)] = 2**19
+    """Images of more voxels are registered on a coarser grid of about so many."""
 
 
 def register(
@@ -77,16 +82,16 @@ def _registered(
     sides = fixed.shape[1:]
     shown = shown_by_both(moving, fixed)
     seen = moving[shown].mean(axis=0)
-    still, moved = _image(sitk, fixed[shown].mean(axis=0), spacing), _image(sitk, seen, moving_spacing)
+    size = max(coarsest(fixed.shape[1:], spacing, settings.voxels),
+               coarsest(moving.shape[1:], moving_spacing, settings.voxels))  # fmt: skip
+    still = _image(sitk, *coarser(fixed[shown].mean(axis=0), spacing, size))
+    moved = _image(sitk, *coarser(seen, moving_spacing, size))
     first = _first(sitk, still, moved, settings)
     nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(seen.min()))
     field = _demons(sitk, still, nearer, settings)
     whole = sitk.CompositeTransform([first, sitk.DisplacementFieldTransform(field)])
-    told = sitk.TransformToDisplacementField(
-        whole, sitk.sitkVectorFloat32, still.GetSize(), still.GetOrigin(), still.GetSpacing()
-    )
-    x, y, z = (slice(first, first + side) for first, side in zip(_added(sides), sides, strict=True))
-    found = np.ascontiguousarray(sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0)[:, x, y, z])
+    told = sitk.TransformToDisplacementField(whole, sitk.sitkVectorFloat32, sides, (0.0, 0.0, 0.0), spacing)
+    found = np.ascontiguousarray(sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0))
     for axis, (own, other) in enumerate(zip(sides, moving.shape[1:], strict=True)):
         if min(own, other) < LEAST_SIDE:  # so few slices show nothing of a displacement across them
             found[axis] = ((other - 1) * moving_spacing[axis] - (own - 1) * spacing[axis]) / 2
@@ -118,13 +123,42 @@ def registration_version() -> str:
     return str(sitk.Version.VersionString())
 
 
-def _image(sitk: Any, array: Floats, spacing: Spacing) -> Any:
-    """Return an image (x, y, z) whose first voxel lies at 0, and whose flat axes go on as they end."""
+def coarsest(sides: tuple[int, ...], spacing: Spacing, voxels: int) -> float:
+    """Return the side in mm of which voxels are made that are finer, so that an image has about so many; 0: none."""
+    size = 0.0
+    while math.prod(_coarse_sides(sides, spacing, size)) > voxels:
+        size = 1.02 * size if size else min(spacing)
+    return size
+
+
+def coarser(array: Floats, spacing: Spacing, size: float) -> tuple[Floats, Spacing, Spacing]:
+    """Return an image (x, y, z) in voxels of at least so many mm, their spacing, and where the first one lies.
+
+    Each voxel is the mean of what it covers. The extent stays, to the edges of the outer voxels.
+    """
+    x, y, z = _coarse_sides(array.shape, spacing, size)
+    a, b, c = (side * own / new for side, own, new in zip(array.shape, spacing, (x, y, z), strict=True))
+    places = ((a - spacing[0]) / 2, (b - spacing[1]) / 2, (c - spacing[2]) / 2)
+    if (x, y, z) == array.shape:
+        return array, spacing, (0.0, 0.0, 0.0)
+    return apply(array, matrices(array.shape, (x, y, z), ("votes",) * 3)), (a, b, c), places
+
+
+def _coarse_sides(sides: tuple[int, ...], spacing: Spacing, size: float) -> tuple[int, int, int]:
+    x, y, z = (
+        side if own >= size or side <= LEAST_SIDE else max(LEAST_SIDE, math.ceil(side * own / size))
+        for side, own in zip(sides, spacing, strict=True)
+    )
+    return x, y, z
+
+
+def _image(sitk: Any, array: Floats, spacing: Spacing, place: Spacing) -> Any:
+    """Return an image (x, y, z) with its first voxel at a place in mm; its flat axes go on as they end."""
     added = _added(array.shape)
     thick = np.pad(array, [(count, count) for count in added], mode="edge")
     image = sitk.GetImageFromArray(np.ascontiguousarray(thick.transpose(2, 1, 0), np.float32))
     image.SetSpacing(spacing)
-    image.SetOrigin([-count * size for count, size in zip(added, spacing, strict=True)])
+    image.SetOrigin([first - count * size for first, count, size in zip(place, added, spacing, strict=True)])
     return image
 
 

@@ -80,7 +80,7 @@ def train(
         typer.Option("--dry-run", help="Say the plan and what it needs; nothing is written."),
     ] = False,
 ) -> None:
-    """Train on a few labels; frugal, and methods named ss*, use the unlabelled volumes, too."""
+    """Train on a few labels; frugal, the default, uses the unlabelled volumes, too."""
     from frugalseg.data.budget import LISTED
     from frugalseg.data.source import DataSource
     from frugalseg.errors import UserError

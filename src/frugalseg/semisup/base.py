@@ -36,7 +36,7 @@ class SemisupSettings(Settings):
     Dice asks for more than is likely, so that a teacher and its student make each other's structures larger."""
     ramp: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the steps over which that factor rises, as exp(-5 (1 - t)^2), t from 0 to 1 (Laine, Aila 2017); by
-    default 0.3, and 0.05 where registered cases teach first, who know as much in the first step as later."""
+    default 0.3, and 0.05 where registered cases or runs teach first, who know as much in the first step as ever."""
 
     @property
     def rise(self) -> float:

@@ -43,8 +43,8 @@ class PseudoLabelSettings(SemisupSettings):
     hand_over: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = (0.3, 0.7)
     """Shares of the steps between which the network's running mean takes over from them; None: it never does."""
     taken_over: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The network's share in what is taught from then on; the rest stays with the registered cases. It says
-    nothing where these do not teach, or `hand_over` is null."""
+    """The network's share in what is taught from then on; the rest stays with the first teacher. It says
+    nothing where that is the network, or `hand_over` is null."""
 
     @property
     def rise(self) -> float:

@@ -124,7 +124,7 @@ def registration_version() -> str:
 
 
 def coarsest(sides: tuple[int, ...], spacing: Spacing, voxels: int) -> float:
-    """Return the side in mm of which voxels are made that are finer, so that an image has about so many; 0: none."""
+    """Return the side in mm that finer voxels are brought to, so that an image has about so many; 0: none is."""
     size = 0.0
     while math.prod(_coarse_sides(sides, spacing, size)) > voxels:
         size = 1.02 * size if size else min(spacing)

@@ -3,9 +3,10 @@
 With several processes each has its share of a step's samples. Losses, metrics and gradients are those of the whole
 step on every one of them (see `objectives.across`), so all take the same decisions; the first one writes.
 
-Order within a step: samples, forward, losses, one backward pass an objective, a look at the numbers, clipping,
-the optimiser, the log, then perhaps a checkpoint: never in the middle. Nothing in here draws a random number:
-samples, dropout and negatives are functions of the sample's number, so there is no generator state to keep.
+Order within a step: samples, forward, losses, a backward pass (one an objective where gradients are compared), a
+look at the numbers, clipping, the optimiser, the log, then perhaps a checkpoint: never in the middle. Nothing in
+here draws a random number: samples, dropout and negatives are functions of the sample's number, so there is no
+generator state to keep.
 
 Where memory runs out before the optimiser's turn, the step is begun once more with tasks that need less
 (docs/decisions/0011).

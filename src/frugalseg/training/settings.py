@@ -52,7 +52,7 @@ class TrainingSettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights and of every sample."""
     workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Processes that cut and augment samples; by default one per two processors, at most 8."""
+    """Processes that cut and augment samples; by default half as many as processors, none for two, 8 at most."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest time between two checkpoints."""
     validate_every: Annotated[int, Field(ge=1)] = 200

@@ -159,3 +159,10 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         item = PredictionInput("x", tuple(tmp_path / f"{name}.nii.gz" for name in names))
         with pytest.raises(DataError, match=message):
             read_input(item, TWO)
+
+
+def test_files_that_have_all_channels_are_cases_whatever_their_numbers(tmp_path: Path) -> None:
+    for number in (0, 1):
+        write_nifti(tmp_path / f"case_{number:04d}.nii.gz", np.zeros((4, 4, 4, 2), np.float32))
+    assert found([tmp_path]) == {f"case_{n:04d}": [f"case_{n:04d}.nii.gz"] for n in (0, 1)}
+    assert found([tmp_path / "case_0001.nii.gz"]) == {"case_0001": ["case_0001.nii.gz"]}

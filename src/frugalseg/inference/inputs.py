@@ -186,6 +186,10 @@ def _group(files: Sequence[Path], channels: Sequence[str], may_miss: bool) -> li
             result.append(PredictionInput(name, (parts[-1],)))
             continue
         missing = tuple(i for i in range(len(channels)) if i not in parts)
+        if len(channels) > 1 and all(read_header(file).channels == len(channels) for file in parts.values()):
+            # Each file has all channels: the numbers are those of cases.
+            result += [PredictionInput(case_name(file), (file,)) for file in parts.values()]
+            continue
         if missing and not may_miss:
             words = ", ".join(f"{channels[i]} ({name}_{i:04d})" for i in missing)
             raise DataError(

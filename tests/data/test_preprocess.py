@@ -188,4 +188,5 @@ def test_an_image_unlike_all_training_images_is_brought_to_their_spacing() -> No
     assert known.key(fine) == Preparation(crop_nonzero=False, spacing=(1, 1, 2)).key()
     assert known.same_voxels(Preparation(crop_nonzero=False))  # of before it was noted
     assert not known.same_voxels(Preparation(uniform=(1, 1, 1)))
+    assert known.same_voxels(Preparation(uniform=(1.0001, 1, 2)))  # two versions of a data set
     assert not known.same_voxels(Preparation(spacing=(1, 1, 2)))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy import ndimage
 
+from frugalseg.config import load_config
 from frugalseg.data.manifest import read_manifest
 from frugalseg.data.names import LONGEST
 from frugalseg.data.preprocess import PreprocessSettings
@@ -24,6 +25,7 @@ from frugalseg.errors import ConfigError, DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.jobs.atlas import require_alike, with_deformations, with_guesses
 from frugalseg.jobs.prepare import chosen, prepared
+from frugalseg.jobs.record import atlas_mark, hashed, settings_hash
 from frugalseg.jobs.registrations import short, stored_image
 from frugalseg.jobs.train import train
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, dice, fused, shares_of
@@ -330,3 +332,15 @@ def test_long_names_of_two_cases_fit_into_one() -> None:
     assert len(f"{short(one)}-{short('ä' * (LONGEST // 2))}.{'0' * 16}.field.b2nd.tmp-12345678".encode()) < 255
     assert short("ä" * LONGEST) == "ä" * (LONGEST // 4)
     assert short("a" + "ä" * LONGEST).encode().decode().startswith("aä")
+
+
+def test_what_can_be_set_since_then_makes_no_other_run_of_an_old_one() -> None:
+    """Runs and displacements of before images were registered on coarser grids are what they were."""
+    plain, changed = load_config("frugal"), load_config("frugal", ["atlas.registration.voxels=4096"])
+    assert "voxels" not in hashed(plain)["atlas"]["registration"]
+    assert hashed(changed)["atlas"]["registration"]["voxels"] == 4096
+    assert settings_hash(plain) != settings_hash(changed)
+    assert atlas_mark(plain) != atlas_mark(changed)
+    assert plain.atlas is not None
+    assert "voxels" not in plain.atlas.registration.content(larger=False)
+    assert plain.atlas.registration.content(larger=True)["voxels"] == 2**19

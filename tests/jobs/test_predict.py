@@ -24,6 +24,7 @@ from frugalseg.jobs.ahead import WriteBehind
 from frugalseg.jobs.ensemble import Ensemble
 from frugalseg.jobs.model import Model
 from frugalseg.jobs.predict import file_words, predict_case
+from frugalseg.jobs.prepare import volumes_of
 from tests.data.datasets import write_nifti
 
 CLASSES = LabelScheme.from_json({"labels": {"background": 0, "left part": 2, "tumour": 7}})
@@ -234,3 +235,32 @@ def test_a_scan_of_other_spacing_is_brought_to_that_of_training_and_back(tmp_pat
     model.seen.clear()
     predict(tmp_path / "same.nii.gz", model, tmp_path / "b", maps=False)
     assert seen == sum(len(windows) for windows in model.seen)
+
+
+def test_members_of_before_and_of_now_see_the_same_voxels(tmp_path: Path) -> None:
+    """One run noted what spacing its images had, the other is older; blocks of the two are added."""
+    image = np.random.default_rng(1).standard_normal((20, 18, 16)).astype(np.float32) + 3
+    write_nifti(tmp_path / "scan.nii.gz", image, np.diag([0.5, 0.5, 0.5, 1]))
+    old, new, near = Pointwise(CLASSES), Pointwise(CLASSES), Pointwise(CLASSES)
+    new.preparation = Preparation(uniform=(1, 1, 1))
+    near.preparation = Preparation(uniform=(1.0001, 1, 1))
+    alone = Ensemble((cast(Model, new),))
+    item = one(tmp_path / "scan.nii.gz", new)
+    wanted = {str(place): block for place, block in alone.blocks(alone.prepare(item), False)}
+    for members in ((old, new), (new, old), (near, old, near)):
+        like = Ensemble(tuple(cast(Model, member) for member in members))
+        prepared = like.prepare(item)
+        assert {part.image.shape for part in prepared} == {(1, 10, 9, 8)}
+        assert like.resampled(prepared) is not None
+        found = {str(place): block for place, block in like.blocks(prepared, False)}
+        assert found.keys() == wanted.keys()
+        for place, block in found.items():
+            torch.testing.assert_close(block, wanted[place])
+
+
+def test_what_an_image_becomes_counts_in_what_is_needed(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "thick.nii.gz", np.zeros((8, 6, 5), np.float32), np.diag([1.0, 1.0, 4.0, 1.0]))
+    files = [(tmp_path / "thick.nii.gz",)]
+    assert volumes_of(files)[0].voxels == 240
+    assert volumes_of(files, Preparation(uniform=(1, 1, 1)))[0].shape == (8, 6, 20)
+    assert volumes_of(files, Preparation(uniform=(4, 4, 4)))[0].voxels == 240  # as it is read

@@ -66,14 +66,14 @@ def test_runs_that_failed_are_told_wherever_a_mean_is() -> None:
     design = make_design(["sscpcseg"], ["3"], range(5), 20, primary=["sscpcseg:encdec"])
     found = summarise(rows, design)
     (one,) = found.comparisons
-    assert one.verdict.endswith("; 1 of 5 label sets have no run")
+    assert one.verdict.endswith("; 1 of 5 label sets have no score")
     assert incomplete(found, design)
     ((_, [cell]),) = [row for row in score_table(found, design, "dice") if row[0] == "sscpcseg"]
     assert cell.endswith("(4 of 5 sets)")
     whole = summarise(rows_of(3, GAINS), design)
     assert not incomplete(whole, design)
     assert "of 5 sets" not in str(score_table(whole, design, "dice"))
-    assert "no run" not in whole.comparisons[0].verdict
+    assert "no score" not in whole.comparisons[0].verdict
 
 
 def test_all_labels_are_one_label_set_however_often_it_is_trained() -> None:

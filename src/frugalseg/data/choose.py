@@ -112,7 +112,12 @@ def choose_spacing(
     words = " x ".join(f"{side:.4g}" for side in target)
     x, y, z = (float(f"{side:.4g}") for side in target)
     if apart < ALIKE:
-        return None, (x, y, z), f"all images have one, {words} mm (within {ALIKE:.0%}): none of them is resampled"
+        # What no image has along an axis, single slices say nothing of.
+        return (
+            None,
+            (x, y, z) if used.all() else None,
+            f"all images have one, {words} mm (within {ALIKE:.0%}): none of them is resampled",
+        )
     thin = "".join("xyz"[axis] for axis in np.flatnonzero(coarse))
     how = f" (coarse along {thin}: the {THIN}th percentile there)" if thin else ""
     x, y, z = (float(side) for side in target)

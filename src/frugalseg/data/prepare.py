@@ -173,7 +173,9 @@ def make_image(manifest: Manifest, case: Case, entry: Entry, settings: Preparati
     try:
         prepared = preprocess(grid, image, settings, case.missing)
     except ValueError as error:
-        raise DataError(f"{error}; mend the image or take the case out of the data set", case.image) from error
+        raise DataError(
+            f"{error}; mend the image, take the case out of the data set, or set preprocess.spacing", case.image
+        ) from error
     del image
     # Half precision: 11 bits of a z-score (0.0005 at 1) are far below the noise of any scanner.
     limit = float(np.finfo(np.float16).max)

@@ -84,8 +84,9 @@ class Preparation(Settings):
 
     def same_voxels(self, other: Preparation) -> bool:
         """Whether all images get the same voxels by both, as far as older ones say."""
-        known = self.uniform is not None and other.uniform is not None
-        return self.spacing == other.spacing and (self.uniform == other.uniform or not known)
+        if self.uniform is None or other.uniform is None:
+            return self.spacing == other.spacing
+        return bool(np.abs(np.array(self.uniform) / other.uniform - 1).max() < ALIKE)
 
     def key(self, grid: Grid | None = None) -> dict[str, Any]:
         """Return what a stored image depends on. What is not used is left out: it changes no key.
@@ -168,7 +169,7 @@ def placed(placement: Placement, settings: Preparation) -> Placement:
         old, new = ("x".join(f"{side:.3g}" for side in spacing) for spacing in (cut.spacing, target))
         raise ValueError(
             f"resampled from {old} to {new} mm it would have {'x'.join(map(str, shape))} voxels, more than "
-            f"{MAX_GROWTH} times as many; set preprocess.spacing"
+            f"{MAX_GROWTH} times as many"
         )
     return placement if shape == cut.shape else Placement(placement.grid, placement.reorder, placement.box, shape)
 

@@ -27,7 +27,7 @@ def check_data(data: Path | DataSource, overlays: Path | None = None) -> CheckRe
     if overlays is not None:
         require_new(overlays, DataSource.of(data).path, "--overlays")
     with bar("checking", len(manifest.training) + len(manifest.test)) as advance:
-        report = check(data, advance, at_a_time(bytes_reading(manifest)))
+        report = check(data, advance, at_a_time(bytes_reading((*manifest.training, *manifest.test))))
     if overlays is not None:
         draw_overlays(manifest, report, overlays)
     return report

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from frugalseg.config import Config
-from frugalseg.data.preprocess import Prepared, preprocess
+from frugalseg.data.preprocess import Preparation, Prepared, preprocess
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.source import DataSource
 from frugalseg.errors import DataError, UserError
@@ -77,19 +77,30 @@ class Ensemble:
         grid, image = read_input(item, self.channels)
         prepared: list[Prepared] = []
         for place, member in enumerate(self.members):
-            same = [p for p in range(place) if self.members[p].preparation == member.preparation]
+            how = self.preparation(member)
+            same = [p for p in range(place) if self.preparation(self.members[p]) == how]
             if same:
                 prepared.append(prepared[same[0]])
                 continue
             try:
-                prepared.append(preprocess(grid, image, member.preparation, item.missing))
+                prepared.append(preprocess(grid, image, how, item.missing))
             except ValueError as error:
-                raise DataError(f"{error}; mend the image", item.files[0]) from error
+                raise DataError(f"{error}; mend the image, or its header", item.files[0]) from error
         return tuple(prepared)
+
+    def preparation(self, member: Model) -> Preparation:
+        """Return what is done to images for a member: in an ensemble all bring them to the same voxels.
+
+        A run of before did not note what spacing its images had, or has it a little otherwise.
+        """
+        known = (one.preparation.uniform for one in self.members)
+        uniform = next((one for one in known if one is not None), None)
+        own = member.preparation
+        return own if own.spacing is not None else own.model_copy(update={"uniform": uniform})
 
     def resampled(self, prepared: Sequence[Prepared]) -> str | None:
         """Say that an image's voxels were not as those of all training images; None where they were."""
-        placement, how = prepared[0].placement, self.members[0].preparation
+        placement, how = prepared[0].placement, self.preparation(self.members[0])
         if placement.shape is None or how.spacing is not None or how.uniform is None:
             return None
         own, known = (

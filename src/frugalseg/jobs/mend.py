@@ -63,7 +63,7 @@ def mend(
     settings.require(manifest.scheme)
     if report is None:
         with bar("checking", len(manifest.training) + len(manifest.test)) as advance:
-            report = check(data, advance, at_a_time(bytes_reading(manifest)))
+            report = check(data, advance, at_a_time(bytes_reading((*manifest.training, *manifest.test))))
     with bar("mending", len(report.cases)) as advance:
         cases = mend_set(manifest, report, out, settings, advance)
     draw_mended(manifest, cases, out / PICTURES)

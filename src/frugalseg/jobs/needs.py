@@ -92,7 +92,7 @@ def predicting(case: Volume, outputs: int, window: int, weights: int, slab: floa
 
     First the image is prepared, see `prepare_bytes`. Then, for a voxel of every channel: prepared 4 bytes. For a
     voxel of every output in the slab: blended 4, and 4 while it is finished. For a voxel of the label: 1, and 1
-    while it is turned to the file's axes. Resampling to another spacing is not counted.
+    while it is turned to the file's axes. `case` is the larger of what is read and what becomes of it.
     """
     first = case.voxels * (8 * case.channels + NORMALISED)
     then = case.voxels * (4 * case.channels + 8 * outputs * slab + 2) + window

@@ -35,7 +35,7 @@ def say_needs(
     Raises:
         UserError: It does not fit into the memory, or all of them not onto the disk.
     """
-    volumes = volumes_of([item.files for item in inputs])
+    volumes = volumes_of([item.files for item in inputs], model.preparation(model.members[0]))
     if not volumes:
         return False
     here, free = look(model.plan.device), free_disk(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 from frugalseg.data.choose import choose
@@ -16,7 +16,7 @@ from frugalseg.data.preprocess import Preparation, PreprocessSettings, placed
 from frugalseg.data.readers import read_header
 from frugalseg.data.store import StoredCase, default_store
 from frugalseg.errors import DataError, UserError
-from frugalseg.geometry import Reorder
+from frugalseg.geometry import Grid, Reorder
 from frugalseg.jobs.needs import Volume, preparing
 from frugalseg.jobs.needs_text import needs_line, require_disk, shortage
 from frugalseg.jobs.resources import at_a_time, free_disk, look
@@ -55,12 +55,12 @@ def chosen(
 ) -> tuple[Preparation, dict[str, str]]:
     """Choose what the settings leave open, and say why; of the labels only the `readable` ones are opened."""
     test_lock(manifest, readable)
-    return choose(manifest, readable, settings, workers or at_a_time(bytes_reading(manifest)))
+    return choose(manifest, readable, settings, workers or at_a_time(bytes_reading(manifest.training)))
 
 
-def bytes_reading(manifest: Manifest) -> int:
+def bytes_reading(cases: Sequence[Case]) -> int:
     """Return what is held at most while a case's image and label are read, and looked at in double precision."""
-    volumes = volumes_of([case.images for case in (*manifest.training, *manifest.test)])
+    volumes = volumes_of([case.images for case in cases])
     return max((volume.voxels * (16 * volume.channels + 26) for volume in volumes), default=1)
 
 
@@ -97,22 +97,27 @@ def cases_from_headers(manifest: Manifest, settings: Preparation) -> list[Stored
     """Return the training cases as they would be stored if no border of zeros were cut away; nothing is written."""
     found = []
     for case in manifest.training:
-        grid = read_header(case.image).grid
-        x, y, z = grid.shape
-        turned = Placement(grid, Reorder.to_canonical(grid), ((0, x), (0, y), (0, z)))
-        a, b, c = turned.reorder.apply_grid(grid).shape
-        whole = replace(turned, box=((0, a), (0, b), (0, c)))
         try:
-            grid = placed(whole, settings).prepared_grid
+            grid = placed(whole_of(read_header(case.image).grid), settings).prepared_grid
         except ValueError as error:
-            raise DataError(str(error), case.image) from error
+            raise DataError(f"{error}; mend the image's header, or set preprocess.spacing", case.image) from error
         nothing = (0.0,) * len(manifest.channels)
         found.append(StoredCase(case.name, case.image, case.label, None, grid.shape, grid.spacing, nothing, ""))
     return found
 
 
-def volumes_of(cases: Sequence[Sequence[Path]]) -> list[Volume]:
-    """Return the sizes of cases, given as their files; those that cannot be read are left to whoever reads them."""
+def whole_of(grid: Grid) -> Placement:
+    """Return the placement of an image of which no border is cut away."""
+    reorder = Reorder.to_canonical(grid)
+    a, b, c = reorder.apply_grid(grid).shape
+    return Placement(grid, reorder, ((0, a), (0, b), (0, c)))
+
+
+def volumes_of(cases: Sequence[Sequence[Path]], settings: Preparation | None = None) -> list[Volume]:
+    """Return the sizes of cases, given as their files; those that cannot be read are left to whoever reads them.
+
+    With what is done to them: as they become, where that is larger.
+    """
     volumes = []
     for files in cases:
         try:
@@ -120,7 +125,11 @@ def volumes_of(cases: Sequence[Sequence[Path]]) -> list[Volume]:
         except (DataError, OSError):
             continue
         channels = header.channels if len(files) == 1 else len(files)
-        volumes.append(Volume(math.prod(header.grid.shape), channels, header.grid.shape))
+        shape = header.grid.shape
+        if settings is not None:
+            with suppress(ValueError):  # far too many voxels: refused when it is read
+                shape = max(shape, placed(whole_of(header.grid), settings).prepared_grid.shape, key=math.prod)
+        volumes.append(Volume(math.prod(shape), channels, shape))
     return volumes
 
 

@@ -23,7 +23,7 @@ from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed, seal
 from frugalseg.jobs.machine import describe
 from frugalseg.jobs.mixtures import require_same_mixtures
 from frugalseg.objectives import CpcSettings
-from frugalseg.semisup.registration import registration_version
+from frugalseg.semisup.registration import VOXELS, registration_version
 from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.plan import Plan, choose_precision
 from frugalseg.training.seal import BEST, LAST, previous
@@ -189,7 +189,7 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
 
 def atlas_mark(config: Config) -> str:
     """Return a short hash of the settings that are lost when a run goes on without registration."""
-    settings = config.model_dump(mode="json")
+    settings = _as_before(config.model_dump(mode="json"))
     lost = [settings["atlas"], settings["augment"]["deform"], settings["inference"]["registration"]]
     return hash_value([*lost, settings["semisup"]])[:12]
 
@@ -273,12 +273,24 @@ def _processes(config: Config) -> int:
     return config.training.devices * config.training.nodes
 
 
+def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what was added later, where it says nothing else: runs of before can go on."""
+    if settings["atlas"] is not None and settings["atlas"]["registration"]["voxels"] == VOXELS:
+        del settings["atlas"]["registration"]["voxels"]
+    return settings
+
+
+def hashed(config: Config) -> dict[str, Any]:
+    """Return all settings for a hash."""
+    return _as_before(config.model_dump(mode="json"))
+
+
 def _that_count(config: Config) -> dict[str, Any]:
     """Return the settings but for those that only say who does the work, which may change when a run goes on.
 
     So may the number of patches that are encoded at a time: where memory runs out it has to.
     """
-    settings = config.model_dump(mode="json")
+    settings = _as_before(config.model_dump(mode="json"))
     for name in FREE:
         del settings["training"][name]
     before = settings["pretrain"] or {"auxiliary": {}}

@@ -29,7 +29,7 @@ from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, wri
 from frugalseg.jobs.prepare import chosen, workers_that_fit
 from frugalseg.jobs.show import bar, say
 from frugalseg.jobs.voters import files_of
-from frugalseg.semisup.registration import registration_version
+from frugalseg.semisup.registration import VOXELS, registration_version
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,10 @@ def register(
         workers = workers_that_fit(wanted, root, None)
         cases = prepare_cases(manifest, wanted, split.readable, root, preparation, workers, lambda _: advance())
     asked = {
-        "settings": settings.model_dump(mode="json"),
+        "settings": {
+            **settings.model_dump(mode="json"),
+            "registration": settings.registration.content(settings.registration.voxels != VOXELS),
+        },
         "preparation": preparation.key(),
         "labelled": [[case.name, *files_of(case)] for case in cases[: len(split.labelled)]],
         "registration": registration_version(),

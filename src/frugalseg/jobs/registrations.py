@@ -92,7 +92,10 @@ class Registrations:
             "version": GUESSES,
             "target": target.image.name,  # names carry the keys of what was prepared
             "labelled": [[case.image.name, case.label.name] for case in others if case.label is not None],
-            "settings": self.settings.model_dump(mode="json", include={"registration", "fusion"}),
+            "settings": {
+                "registration": self.settings.registration.content(self._larger(target, *others)),
+                "fusion": self.settings.fusion.model_dump(mode="json"),
+            },
             "registration": registration_version(),
         }
         entry = Entry(self.root, target.name, hash_value(content))
@@ -118,6 +121,10 @@ class Registrations:
             entry.write(arrays, {"labelled": [case.name for case, _ in laid]})
         return entry
 
+    def _larger(self, *cases: StoredCase) -> bool:
+        """Whether one of them has more voxels than are registered."""
+        return any(math.prod(case.shape) > self.settings.registration.voxels for case in cases)
+
     def _labelled(self, case: StoredCase) -> Labelled:
         with self._lock:
             if case.name not in self._read:
@@ -130,7 +137,7 @@ class Registrations:
         Raises:
             DataError: Memory ran out.
         """
-        how = self.settings.registration.model_dump(mode="json")
+        how = self.settings.registration.content(self._larger(target, case))
         images = [target.image.name, case.image.name]  # whose names carry their keys
         key = hash_value({"version": FIELDS, "registration": registration_version(), "how": how, "of": images})
         entry = Entry(self.root, f"{short(target.name)}-{short(case.name)}", key)

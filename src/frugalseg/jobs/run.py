@@ -25,6 +25,7 @@ from frugalseg.jobs.initial import Initial
 from frugalseg.jobs.machine import default_workers
 from frugalseg.jobs.record import PRETRAIN, write_record
 from frugalseg.jobs.recover import still_best, tidy
+from frugalseg.jobs.resources import usable_cpus
 from frugalseg.jobs.show import TrainingBar, announce, say, shown
 from frugalseg.jobs.teacher_runs import TeacherRuns
 from frugalseg.jobs.validate import Best, Validation
@@ -152,7 +153,7 @@ class Run:
     def seconds_a_step(self, network: MultiTaskNetwork, steps: int = 4) -> float:
         """Return what a step takes, from `steps` that change the network: it must not be trained afterwards."""
         cost = warm_up(self.loop(network), self.batches(network, 0, steps + 1, workers=0), steps)
-        return cost.seconds(self.workers, self.plan.device == "cpu")
+        return cost.seconds(min(self.workers, usable_cpus()), self.plan.device == "cpu")
 
     @property
     def workers(self) -> int:

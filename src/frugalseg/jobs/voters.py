@@ -109,7 +109,7 @@ class Voters:
     @property
     def keys(self) -> list[str]:
         """What tells each case's displacement from others: its files, and how it is registered."""
-        how = self.settings.registration.model_dump_json()
+        how = self.settings.registration.model_dump_json()  # within one command alone
         return [" ".join([*files, how]) for files in self.files.values()]
 
     def bytes_making(self, voxels: int) -> int:
@@ -222,7 +222,7 @@ def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | No
     for path in (path for case in known for path in (*case.images, case.label)):
         if path is not None and not path.is_file():
             raise UserError(f"is not there any more, and votes in every prediction; {WAY_OUT}", path)
-    workers = at_a_time(bytes_reading(manifest))
+    workers = at_a_time(bytes_reading(known))
     cases = prepare(manifest, known, set(split.labelled), store or default_store(), model.preparation, workers)
     for case in cases:
         if files_of(case) != files.get(case.name):

@@ -22,6 +22,7 @@ from frugalseg.data.warp import Floats, Spacing
 from frugalseg.semisup.shown import shown_by_both
 from frugalseg.settings import Settings
 
+VOXELS = 2**19
 LEAST_SIDE = 4  # voxels; below it an axis counts as flat
 NO_MEMORY = ("allocate memory", "bad_alloc")  # what SimpleITK says; it has one class for all errors
 
@@ -40,8 +41,15 @@ class RegistrationSettings(Settings):
     """Of the demons on each of the two grids."""
     smoothing: Annotated[float, Field(gt=0, le=20)] = 1.0
     """Standard deviation, in voxels, by which the field is smoothed after each iteration."""
-    voxels: Annotated[int, Field(ge=4096)] = 2**19
+    voxels: Annotated[int, Field(ge=4096)] = VOXELS
     """Images of more voxels are registered on a coarser grid of about so many."""
+
+    def content(self, larger: bool) -> dict[str, Any]:
+        """Return what a displacement depends on; the number of voxels only if one of the two images has more.
+
+        Displacements of smaller images are what they were before there was such a number, and so are their keys.
+        """
+        return self.model_dump(mode="json", exclude=None if larger else {"voxels"})
 
 
 def register(

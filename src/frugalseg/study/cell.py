@@ -28,7 +28,10 @@ PREDICTED_FOR = "predicted.key"
 
 @dataclass(frozen=True)
 class Task:
-    """What to do. `key` is the hash of everything that the result depends on; `keep` what stays of the run."""
+    """What to do. `key` is the hash of everything that the result depends on; `keep` what stays of the run.
+
+    `earlier` is the key that a cell of before it held what labels and channels mean has.
+    """
 
     folder: Path
     key: str
@@ -39,6 +42,7 @@ class Task:
     seed: int
     overrides: tuple[str, ...]
     keep: bool
+    earlier: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def finished(task: Task) -> Outcome | None:
     facts = read_sealed(path, CELL_FORMAT)
     if facts["error"] is not None:
         return None
-    if facts["key"] != task.key:
+    if facts["key"] not in (task.key, task.earlier):
         raise DataError(
             f"was made with other settings, data or version ({facts['frugalseg']}) than this study's; choose "
             "another --out, or remove the cell's folder to run it again",

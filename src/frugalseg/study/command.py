@@ -7,13 +7,12 @@ from pathlib import Path
 
 from frugalseg.errors import UserError
 from frugalseg.files import read_text
-from frugalseg.jobs.resources import usable_cpus
 from frugalseg.jobs.show import say
 from frugalseg.study.design import make_design, parse_seeds
 from frugalseg.study.estimate import Timer, measure_step
 from frugalseg.study.length import Equal, Length
-from frugalseg.study.on_ray import AUTO
-from frugalseg.study.run import Mapper, plan, study, study_data
+from frugalseg.study.on_ray import AUTO, at_a_time_on_ray
+from frugalseg.study.run import STUDY, Mapper, plan, study, study_data
 
 
 def run_study(
@@ -47,9 +46,10 @@ def run_study(
     timer: Timer = measure_step
     if ray is not None and processes > 1:
         raise UserError("and --ray are two ways to run cells side by side; choose one", "--processes")
-    if ray is not None and minutes is not None and ray != AUTO:
+    begun = out is not None and (out / STUDY).exists()  # then its steps are known
+    if ray not in (None, AUTO) and minutes is not None and not begun:
         raise UserError("on a cluster minutes are not those of this machine; give --steps", "--minutes")
-    beside = usable_cpus() if ray == AUTO else processes
+    beside = processes if ray is None else at_a_time_on_ray()
     if beside > 1:
         from frugalseg.study.timed import timed_beside
 

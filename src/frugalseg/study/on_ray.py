@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from frugalseg.errors import UserError
+from frugalseg.jobs.resources import usable_cpus
 from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.run import Mapper
+from frugalseg.study.side_by_side import visible_gpus
 
 AUTO = "auto"
 RETRIES = 3  # of a cell whose worker died; an error of the cell itself is its outcome
@@ -46,6 +48,11 @@ def on_ray(address: str, threads: int = 1) -> Mapper:
                 ray.shutdown()
 
     return mapper
+
+
+def at_a_time_on_ray() -> int:
+    """Return how many cells a Ray of our own runs at a time on this machine: one a GPU, else one a processor."""
+    return len(visible_gpus()) or usable_cpus()
 
 
 def _start(ray: Any, address: str, private: str) -> None:

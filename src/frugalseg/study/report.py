@@ -22,8 +22,8 @@ from frugalseg.study.volumes import volume_table
 
 FORMAT_VERSION = 1
 INCOMPLETE = (
-    "Where some label sets have no run the mean is of the others, which may be easier: compare methods by their "
-    "differences on the label sets that both have"
+    "Where some label sets have no run, or no score, the mean is of the others, which may be easier: compare "
+    "methods by their differences on the label sets that both have"
 )
 CHECKPOINT_RULE = "the last checkpoint of every run; no label beyond the budget was read, and none of a test case"
 

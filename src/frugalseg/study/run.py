@@ -22,6 +22,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, hash_value, write_json
 from frugalseg.formats import read_sealed, seal
 from frugalseg.jobs.evaluate import truth_hash
+from frugalseg.jobs.record import hashed
 from frugalseg.jobs.show import bar, say
 from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.design import Design, require_comparable
@@ -162,19 +163,17 @@ def settle(
             f"training.precision={facts['precision']}",
         )
         config = load_config(design.recipes[cell.method], [*settings, f"training.seed={cell.seed}"])
-        key = hash_value(
-            {
-                "version": __version__,
-                "config": config.model_dump(mode="json"),
-                "images": images,
-                "labels": {name: labels[name] for name in split.labelled},
-                "truth": facts["data"]["test_sha256"],
-                "meaning": facts["meaning"],
-            }
-        )
+        content = {
+            "version": __version__,
+            "config": hashed(config),
+            "images": images,
+            "labels": {name: labels[name] for name in split.labelled},
+            "truth": facts["data"]["test_sha256"],
+        }
+        key, earlier = hash_value({**content, "meaning": facts["meaning"]}), hash_value(content)
         folder = out / "cells" / cell.name
         recipe = design.recipes[cell.method]
-        tasks.append(Task(folder, key, data, store, recipe, cell.labels, cell.seed, settings, keep))
+        tasks.append(Task(folder, key, data, store, recipe, cell.labels, cell.seed, settings, keep, earlier))
     return facts, tasks
 
 

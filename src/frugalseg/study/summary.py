@@ -68,7 +68,7 @@ class Compared:
         if self.alone:
             return "all labels: one label set, trained several times; not decided"
         lacking = self.asked - self.result.sets
-        told = f"; {lacking} of {self.asked} label sets have no run" if lacking > 0 else ""
+        told = f"; {lacking} of {self.asked} label sets have no score" if lacking > 0 else ""
         if not self.primary:
             return "exploratory" + told
         if self.adjusted is None:

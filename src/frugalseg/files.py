@@ -6,6 +6,7 @@ old file or the new one, never a half. Reads of text have a size limit and say i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -88,6 +89,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot, and need not
+            raise
     finally:
         os.close(handle)
 

@@ -9,7 +9,7 @@ import pytest
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json
 from frugalseg.formats import seal
-from frugalseg.jobs.card import card
+from frugalseg.jobs.card import _device, card
 
 STATISTICS = {"n": 2, "mean": 0.8, "low": 0.7, "high": 0.9}
 ALONE = {"n": 1, "mean": 1.5, "low": None, "high": None}
@@ -76,3 +76,15 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
     write_json(run / "plan.json", {**read_json_object(run / "plan.json"), "steps": 8})
     with pytest.raises(UserError, match=r"is not finished \(7 of 8 steps\)"):
         card(run)
+
+
+@pytest.mark.parametrize(
+    ("machine", "told"),
+    [
+        ({"device": "NVIDIA H100 80GB HBM3", "processor": "AMD EPYC"}, "NVIDIA H100 80GB HBM3"),
+        ({"device": "cpu", "processor": "AMD EPYC"}, "AMD EPYC"),
+        ({}, "an unknown processor"),
+    ],
+)
+def test_it_names_what_trained(machine: dict[str, str], told: str) -> None:
+    assert _device(machine) == told

@@ -13,6 +13,7 @@ import pytest
 
 from frugalseg.errors import DataError, UserError
 from frugalseg.jobs.info import info, render
+from frugalseg.jobs.model import load_model
 from frugalseg.training.lock import FolderLock
 from tests.faults.micro import STEPS, micro_data, micro_run
 
@@ -108,3 +109,30 @@ def test_the_command_imports_no_torch_and_prints_json(run: Path) -> None:
     assert value["format_version"] == 1
     assert value["step"] == STEPS
     assert set(value["checks"].values()) == {"ok"}
+
+
+def test_a_best_checkpoint_that_is_gone_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    load_model(tmp_path / "run")
+    assert "is missing" not in capsys.readouterr().err
+    for name in ("best", "best.previous"):
+        shutil.rmtree(tmp_path / "run" / name, ignore_errors=True)
+    found = info(tmp_path / "run", verify_files=True)
+    assert found.checks is not None
+    assert found.checks["best"].startswith("is missing, though that of step ")
+    assert load_model(tmp_path / "run").folder.name == "last"
+    assert "best is missing, though step" in capsys.readouterr().err
+
+
+def test_what_people_pass_on_names_no_case_and_no_folder(run: Path) -> None:
+    facts = json.loads((run / "plan.json").read_text())
+    assert facts["reasons"], "the run's own record has them"
+    names = [case for part in ("labelled", "validation") for case in getattr(info(run), part)]
+    for path in sorted((run / "last").iterdir()):
+        if path.suffix == ".json":
+            text = path.read_text()
+            assert str(run.parent) not in text, path
+            assert not [name for name in names if name in text], path
+    assert json.loads((run / "last" / "model.json").read_text())["plan"]["reasons"] == {}

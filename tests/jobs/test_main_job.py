@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import typer
 
 from frugalseg.data.phantom import write_phantom
+from frugalseg.jobs.run import TrainResult
 
 TINY = ["--set", "crop=[24,24,24]", "--set", "network.width=8", "--set", "auxiliary.cpc.patch=[8,8,8]",
         "--set", "auxiliary.cpc.blocks=1", "--set", "training.checkpoint_seconds=0.001"]  # fmt: skip
@@ -247,3 +250,19 @@ def test_wrong_uses_end_in_one_line_and_status_2(trained: Path, data: Path, stor
         assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "o").exists()
+
+
+def test_a_demo_that_is_stopped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped while it trains, it neither predicts with half a model nor ends as if all were well."""
+    from frugalseg.cli import demo as command
+    from frugalseg.jobs import demo as job
+
+    stopped = TrainResult(tmp_path / "run", 3, 100, signal.SIGTERM)
+    monkeypatch.setattr(job, "train", lambda *_, **__: stopped)
+    monkeypatch.setattr(job, "write_phantom", lambda *_, **__: None)
+    monkeypatch.setattr(job, "check", lambda *_: None)
+    monkeypatch.setattr(job, "render", lambda *_: "")
+    monkeypatch.setattr(job, "predict", lambda *_: pytest.fail("it went on"))
+    with pytest.raises(typer.Exit) as left:
+        command.demo(tmp_path / "demo")
+    assert left.value.exit_code == 128 + signal.SIGTERM

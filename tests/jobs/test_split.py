@@ -92,3 +92,17 @@ def test_nnunets_layout_stays_nnunets(data: Path, tmp_path: Path) -> None:
     assert (len(manifest.labelled), len(manifest.validation), len(manifest.test)) == (435, 48, 49)
     assert len(manifest.test[0].images) == 2
     assert manifest.scheme.structures == ("whole_tumour", "tumour_core", "enhancing")
+
+
+def test_correcting_a_label_of_the_layout_leaves_the_original_alone(data: Path, tmp_path: Path) -> None:
+    split(NAME, data, tmp_path / "out")
+    chosen = json.loads(split_text(NAME))
+    trains, tests = chosen["train"][0], chosen["test"][0]
+    for inside, outside, linked in (
+        (f"imagesTr/{trains}", f"imagesTr/{trains}", True),
+        (f"labelsTs/{tests}", f"labelsTr/{tests}", True),
+        (f"labelsTr/{trains}", f"labelsTr/{trains}", False),
+    ):
+        one, other = tmp_path / "out" / f"{inside}.nii.gz", data / f"{outside}.nii.gz"
+        assert one.read_bytes() == other.read_bytes()
+        assert one.samefile(other) == linked, inside

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from matplotlib.image import imread
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from frugalseg.data.manifest import Case
 from frugalseg.data.scheme import LabelScheme
-from frugalseg.report.overlay import draw_overlay, read_overlay
+from frugalseg.report.overlay import _legend, draw_overlay, read_overlay
 from frugalseg.report.overlay_page import OverlayEntry, picture_name, write_overlay_page
 from tests.data.datasets import SHAPE, make_case, write_nifti
 from tests.report.test_report import Links
@@ -106,3 +108,18 @@ def test_picture_names_are_plain_and_differ() -> None:
     assert picture_name("../a b#?", (), "-after") == ".._a_b__-after.png"
     assert picture_name("a?", {"a_.png"}) == "a_-1.png"
     assert picture_name("A", {"a.png", "A-1.png"}) == "A-2.png"
+
+
+def test_what_is_not_in_the_scheme_is_named_first_however_many_structures(tmp_path: Path) -> None:
+    scheme = LabelScheme.from_json({"labels": {"0": "background", **{str(n): f"organ {n}" for n in range(1, 16)}}})
+    named: list[str] = []
+
+    class Figure:
+        def legend(self, handles: list[Any], **_: Any) -> Any:
+            named.extend(handle.get_label().strip() for handle in handles)
+            return SimpleNamespace(get_texts=list)
+
+    _legend(Figure(), np.full((2, 2, 2), 255, np.int32), scheme, (), 8)
+    assert named[0] == "not in the scheme (8 voxels)"
+    assert named[-1] == "and 5 more structures"
+    assert len(named) == 12

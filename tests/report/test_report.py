@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.evaluation import CaseRow, score_case, summarise
 from frugalseg.geometry import Grid
-from frugalseg.report import EvaluationPart, PictureCase, write_report
+from frugalseg.report import EvaluationPart, PictureCase, pictures, write_report
 from frugalseg.report.agreement import draw_agreement
 from frugalseg.report.curves import running_mean
 from frugalseg.report.pictures import draw_case, slices
@@ -137,3 +139,30 @@ def test_every_orientation_looks_the_same() -> None:
 def test_running_mean_by_hand() -> None:
     values = np.array([1.0, np.nan, 3.0, 5.0])
     assert running_mean(values, 2).tolist() == [1.0, 1.0, 3.0, 4.0]
+
+
+def test_many_structures_have_a_legend_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it lies in the picture, and what is not named is counted; names are no mathematics."""
+    names = {"0": "background", **{str(number): rf"left _$\frac{{$ {number}" for number in range(1, 61)}}
+    scheme = LabelScheme.from_json({"labels": names})
+    label = np.zeros((8, 9, 7), np.uint8)
+    label[2:5, 3:7, 2:5] = 60
+    for name in ("image", "truth", "guess"):
+        write_nifti(tmp_path / f"{name}.nii.gz", label)
+    drawn: list[Any] = []
+
+    def kept(figure: Any) -> str:
+        drawn.append(figure)
+        return "data:"
+
+    monkeypatch.setattr(pictures, "data_uri", kept)
+    image, truth, guess = (tmp_path / f"{name}.nii.gz" for name in ("image", "truth", "guess"))
+    draw_case(PictureCase("a", "best", 1.0, image, truth, guess), scheme)
+    (figure,) = drawn
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    assert "and 38 more" in [text.get_text() for text in legend.get_texts()]
+    assert any(panel.collections for panel in figure.axes), "the sixtieth structure is outlined"

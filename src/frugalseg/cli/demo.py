@@ -18,4 +18,6 @@ def demo(
     """Run the whole job on made-up data: check, prepare, train, predict, evaluate; about 4 minutes on 2 cores."""
     from frugalseg.jobs.demo import demo as job
 
-    job(out, minutes, overwrite)
+    result = job(out, minutes, overwrite)
+    if isinstance(result, int):  # stopped by that signal
+        raise typer.Exit(128 + result)

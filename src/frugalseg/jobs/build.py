@@ -158,10 +158,13 @@ def with_chunks(config: Config, plan: Plan, channels: int, memory: int, processe
 
 
 def model_facts(config: Config, plan: Plan, channels: tuple[str, ...], scheme: LabelScheme) -> dict[str, Any]:
-    """Return what model.json holds: everything that prediction needs beside the weights."""
+    """Return what model.json holds: everything that prediction needs beside the weights.
+
+    The plan's reasons are not among it: they may name cases and folders, and this is what people pass on.
+    """
     return {
         "config": config.model_dump(mode="json"),
-        "plan": plan.to_json(),
+        "plan": {**plan.to_json(), "reasons": {}},
         "channels": list(channels),
         "scheme": scheme.to_json(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,17 @@ def _model(found: RunInfo, plan: dict[str, Any], data: dict[str, Any]) -> list[s
         f"- Result: {found.checkpoint_rule}.",
         *([f"- {VOTES}"] if found.votes else []),
         f"- Made with frugalseg {machine.get('frugalseg', __version__)} in {found.seconds / 60:.0f} minutes on "
-        f"{machine.get('processor') or machine.get('device') or 'an unknown machine'}.",
+        f"{_device(machine)}.",
         f"- Run again: the configuration stands in config.yaml, what was chosen from the data in plan.json; data "
         f"sha256 `{found.data_sha256}`.",
         "",
     ]
+
+
+def _device(machine: Mapping[str, Any]) -> str:
+    """Return what trained: the GPU by its name, or the processor."""
+    device, processor = str(machine.get("device") or "cpu"), machine.get("processor")
+    return str(processor or "an unknown processor") if device == "cpu" else device
 
 
 def _labels(found: RunInfo) -> list[str]:
@@ -112,7 +119,9 @@ def _figures(scores: Path, found: RunInfo) -> list[str]:
 def _seen(summary: dict[str, Any], found: RunInfo) -> str:
     """Say whether the model knows the scored cases' labels."""
     seen = {str(score["case"]) for score in summary["cases"]} & {*found.labelled, *found.validation}
-    return f"**{len(seen)} of which it read the labels**" if seen else "none of which it read the label"
+    before = found.initial is not None and found.initial.get("labels_read")
+    also = " (labels that its first weights had read were not compared)" if before else ""
+    return (f"**{len(seen)} of which it read the labels**" if seen else "none of which it read the label") + also
 
 
 def _cell(statistics: dict[str, Any] | None, digits: int) -> str:

@@ -35,7 +35,7 @@ SMALL = (
 )
 
 
-def demo(out: Path, minutes: float = MINUTES, overwrite: bool = False, seed: int = 0) -> EvaluationResult:
+def demo(out: Path, minutes: float = MINUTES, overwrite: bool = False, seed: int = 0) -> EvaluationResult | int:
     """Make a phantom data set of 30 volumes with 6 labels and 8 for testing; check, train, predict, evaluate.
 
     Args:
@@ -60,7 +60,9 @@ def demo(out: Path, minutes: float = MINUTES, overwrite: bool = False, seed: int
         write_phantom(data, cases=30, labelled=6, test=8, seed=seed, progress=advance)
     print(render(check(data)))
     overrides = [*SMALL, f"training.minutes={minutes}"]
-    train(data, out / "run", "sscpcseg", 6, seed, overrides=overrides, store=out / "store")
+    trained = train(data, out / "run", "sscpcseg", 6, seed, overrides=overrides, store=out / "store")
+    if trained.signal is not None:
+        return trained.signal
     predict(out / "run", [data], out / "predictions")
     result = evaluate(out / "predictions", data, out / "evaluation")
     print(render_scores(result.summary))

@@ -52,7 +52,7 @@ def fitting(
         for what, why in plan.reasons.items():
             if before.get(what) != why:
                 say(f"{what}: {why}")
-    config = with_workers_that_fit(config, workers, processes, found, here)
+    config = with_workers_that_fit(config, workers, training.devices, found, here)
     seconds = None
     if plan.steps == 0:
         seconds = 60 * (training.minutes or training.usual_minutes)

@@ -119,6 +119,13 @@ def check_files(run: Path) -> dict[str, str]:
     spent = facts.get("spent") if checks["run.json"] == "ok" else None
     if spent and spent[-1]["to"] > 0 and not any(p.exists() for p in (run / LAST, previous(run / LAST))):
         checks[LAST] = f"is missing, though {spent[-1]['to']} steps were taken"
+    best = facts.get("best") if checks["run.json"] == "ok" else None
+    if (
+        isinstance(best, dict)
+        and best.get("step")
+        and not any(p.exists() for p in (run / BEST, previous(run / BEST)))
+    ):
+        checks[BEST] = f"is missing, though that of step {best['step']} was chosen"
     for name in (LAST, BEST):
         for place in (run / name, previous(run / name)):
             if place.exists():

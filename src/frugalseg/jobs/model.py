@@ -16,6 +16,7 @@ from frugalseg.files import hash_file, read_json_object
 from frugalseg.formats import describing, require_version
 from frugalseg.inference.window import probabilities, with_flips
 from frugalseg.jobs.build import build, deployed_weights, from_facts
+from frugalseg.jobs.record import RECORD
 from frugalseg.jobs.show import say
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.training.plan import Plan
@@ -75,6 +76,8 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     if found is None:
         raise UserError(f"holds no checkpoint ({' or '.join(names)}); is it the folder of a training run?", run)
     folder = found.place
+    if checkpoint is None and folder.name == LAST:
+        _say_best_is_gone(run)
     if found.problem is not None:
         say(f"{found.problem}; the checkpoint before it (step {found.facts['step']}) is used")
     facts = read_json_object(folder / "model.json")
@@ -127,3 +130,13 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
         int(found.facts["step"]),
         bool(facts.get("transductive")),
     )
+
+
+def _say_best_is_gone(run: Path) -> None:
+    """Say that a run's best checkpoint, by its record, is not in its folder, so that another one is used."""
+    try:
+        best = read_json_object(run / RECORD).get("best")
+    except DataError:  # a model that was passed on has no record
+        return
+    if isinstance(best, dict) and best.get("step"):
+        say(f"{run / BEST} is missing, though step {best['step']} was chosen; the last checkpoint is used")

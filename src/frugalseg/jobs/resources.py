@@ -35,7 +35,7 @@ def look(device: str) -> Resources:
         import torch
 
         gpu = int(torch.cuda.mem_get_info()[0]) // share()
-    return Resources(free_memory(), usable_cpus(), gpu, free_disk(SHARED) if SHARED.is_dir() else None)
+    return Resources(free_memory(), usable_cpus(), gpu, free_disk(SHARED) // share() if SHARED.is_dir() else None)
 
 
 def free_memory(proc: Path = PROC, groups: Path = GROUPS) -> int:

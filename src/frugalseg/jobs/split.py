@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from frugalseg.config.load import split_text
 from frugalseg.data.imagetypes import image_suffix
 from frugalseg.data.manifest import Case, read_manifest, require_files
+from frugalseg.data.mend_files import place as placed
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object, write_json, write_text
 from frugalseg.jobs.show import bar, say
@@ -81,11 +80,8 @@ def _lay(case: Case, out: Path, part: str, raw: bool) -> None:
     pairs = [(source, f"images{part}/{place}") for source, place in zip(case.images, places, strict=True)]
     for source, place in (*pairs, (case.label, f"labels{part}/{_label_name(case)}")):
         target = out / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source.resolve(), target)
-        except OSError:
-            shutil.copyfile(source, target)
+        # A label that trains is never a link: people go on correcting it, and some programs write into the file.
+        placed(source, target, link=source != case.label or part != "Tr")
 
 
 def _label_name(case: Case) -> str:

@@ -71,7 +71,7 @@ def _draw(columns: dict[str, NDArray[np.float64]], names: list[str], width: int 
     panel: Any = figure.subplots()
     steps = columns["step"]
     every = max(1, len(steps) // POINTS)
-    for name, colour in zip(names, ("#0072B2", *COLOURS) * 4):
+    for name, colour in zip(names, ("#0072B2", *COLOURS) * 40):
         panel.plot(steps[::every], columns[name][::every], color=colour, alpha=0.18, linewidth=0.7)
         panel.plot(
             steps[::every], running_mean(columns[name], width)[::every], color=colour, linewidth=1.6, label=name
@@ -79,5 +79,7 @@ def _draw(columns: dict[str, NDArray[np.float64]], names: list[str], width: int 
     panel.set_xlabel("step")
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8)
+    legend = panel.legend(frameon=False, fontsize=8 if len(names) < 10 else 5, ncols=1 + len(names) // 10)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return data_uri(figure)

@@ -104,11 +104,13 @@ def _legend(
     from matplotlib.lines import Line2D
 
     lines = []
+    if strange:  # first: it is what the picture is there to show
+        lines.append(Line2D([], [], color=STRANGE, lw=5, label=f" not in the scheme ({strange} voxels)"))
     for name, colour in zip(scheme.structures, COLOURS * 40):
         size = "not annotated" if name in unknown else f"{int(scheme.mask(values, name).sum())} voxels"
         lines.append(Line2D([], [], color=colour, label=f" {name} ({size})"))
-    if strange:
-        lines.append(Line2D([], [], color=STRANGE, lw=5, label=f" not in the scheme ({strange} voxels)"))
-    legend = figure.legend(handles=lines[:12], loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    if len(lines) > 12:
+        lines[11:] = [Line2D([], [], color="none", label=f"and {len(lines) - 11} more structures")]
+    legend = figure.legend(handles=lines, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set_parse_math(False)

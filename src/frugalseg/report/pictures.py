@@ -78,6 +78,10 @@ def _plane(foreground: NDArray[np.bool_], axis: int) -> int:
     return middle if counts[middle] else int(counts.argmax())
 
 
+MANY = 40  # times the colours: more structures than anybody has
+NAMED = 22  # structures in a legend
+
+
 def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
     """Return a data URI of the case's picture (PNG).
 
@@ -98,17 +102,25 @@ def draw_case(case: PictureCase, scheme: LabelScheme) -> str:
     panels: Any = figure.subplots(1, 3)
     for panel, cut in zip(panels, slices(grid, image[0], truth, prediction), strict=True):
         show_slice(panel, cut, low, high)
-        for structure, colour in zip(scheme.structures, COLOURS * 8):
+        for structure, colour in zip(scheme.structures, COLOURS * MANY):
             if structure in case.unknown:
                 continue
             for label, style in ((cut.truth, "solid"), (cut.prediction, "dashed")):
                 mask = scheme.mask(label, structure)
                 if mask.any() and min(mask.shape) > 1:
                     panel.contour(mask, [0.5], colors=[colour], linewidths=1.4, linestyles=style)
-    lines = [Line2D([], [], color=c, label=name) for name, c in zip(scheme.structures, COLOURS * 8)]
+    lines = [Line2D([], [], color=c, label=name) for name, c in zip(scheme.structures, COLOURS * MANY)]
+    lines, more = lines[:NAMED], len(lines) - NAMED
     for style, name in (("-", "truth"), ("--", "prediction")):
         lines.append(Line2D([], [], color="black", ls=style, label=name))
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=9)
+    if more > 0:
+        lines.append(Line2D([], [], color="none", label=f"and {more} more"))
+    longest = max(len(str(line.get_label())) for line in lines)
+    columns = max(1, min(6, len(lines), 930 // (50 + 7 * longest)))  # pixels of a line and a letter, at most
+    figure.set_figheight(3.6 + 0.2 * ((len(lines) - 1) // columns))
+    legend = figure.legend(handles=lines, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold dollars
     return data_uri(figure)
 
 

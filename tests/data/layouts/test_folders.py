@@ -48,6 +48,9 @@ def test_numbers_that_are_no_channels(tmp_path: Path) -> None:
         write_any(tmp_path / "l" / f"h_{index:04d}.mha", label)
     assert len(read(tmp_path / "i", tmp_path / "l").labelled) == 2
     write_any(tmp_path / "i" / "h_0000.mha", make_case(0)[0])
+    write_any(tmp_path / "l" / "h_0000.mha", make_case(0)[1])
+    assert [case.name for case in read(tmp_path / "i", tmp_path / "l").labelled] == ["h_0000", "h_0001", "h_0002"]
+    (tmp_path / "l" / "h_0000.mha").unlink()  # now they may be channels
     with pytest.raises(DataError, match="no image is called 'h_0001'"):
         read(tmp_path / "i", tmp_path / "l")
     describe = tmp_path / "d.json"

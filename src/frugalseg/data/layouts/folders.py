@@ -41,7 +41,14 @@ def read(source: DataSource) -> Listing:
     if not files:
         raise DataError(f"holds no image ({READABLE_WORDS})", source.path)
     groups = patients(content, where)
-    channels, cases = _cases(source.path, files, channel_names(content, where), where)
+    named = channel_names(content, where)
+    # Labels of the same names: the numbers are those of cases.
+    own = named is None and {case_name(file) for file in files} <= set(images_by_name(source.label_maps))
+    channels, cases = (
+        (("image",), {name: (file,) for name, file in images_by_name(source.path).items()})
+        if own
+        else _cases(source.path, files, named, where)
+    )
     labels = labels_by_case(source.label_maps, cases)
     training = Cases(source.path, groups)
     for name, images in cases.items():

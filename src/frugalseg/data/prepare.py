@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from frugalseg.data.channels import read_channels
 from frugalseg.data.manifest import Case, Manifest
 from frugalseg.data.placement import Placement
-from frugalseg.data.preprocess import Preparation, preprocess
+from frugalseg.data.preprocess import Preparation, TooManyVoxels, preprocess
 from frugalseg.data.readers import read_header, read_label
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import FORMAT_VERSION, Entry, StoredCase, image_facts, read_placement
@@ -173,8 +173,9 @@ def make_image(manifest: Manifest, case: Case, entry: Entry, settings: Preparati
     try:
         prepared = preprocess(grid, image, settings, case.missing)
     except ValueError as error:
+        other = ", or set preprocess.spacing" if isinstance(error, TooManyVoxels) else ""
         raise DataError(
-            f"{error}; mend the image, take the case out of the data set, or set preprocess.spacing", case.image
+            f"{error}; mend the image or take the case out of the data set{other}", case.image
         ) from error
     del image
     # Half precision: 11 bits of a z-score (0.0005 at 1) are far below the noise of any scanner.

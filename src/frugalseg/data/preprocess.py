@@ -115,6 +115,10 @@ class Prepared:
     placement: Placement
 
 
+class TooManyVoxels(ValueError):
+    """The target spacing would make far too many voxels of an image."""
+
+
 def preprocess(
     grid: Grid, image: NDArray[np.float32], settings: Preparation, missing: Sequence[int] = ()
 ) -> Prepared:
@@ -158,7 +162,7 @@ def placed(placement: Placement, settings: Preparation) -> Placement:
     """Return the placement with the number of voxels that the target spacing asks for.
 
     Raises:
-        ValueError: They are more than 64 times as many.
+        TooManyVoxels: They are more than 64 times as many.
     """
     cut = placement.cut_grid
     target = settings.target(cut)
@@ -167,7 +171,7 @@ def placed(placement: Placement, settings: Preparation) -> Placement:
     shape = new_shape(cut.shape, cut.spacing, target)
     if np.prod(np.array(shape, np.float64)) > MAX_GROWTH * np.prod(np.array(cut.shape, np.float64)):
         old, new = ("x".join(f"{side:.3g}" for side in spacing) for spacing in (cut.spacing, target))
-        raise ValueError(
+        raise TooManyVoxels(
             f"resampled from {old} to {new} mm it would have {'x'.join(map(str, shape))} voxels, more than "
             f"{MAX_GROWTH} times as many"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from frugalseg.jobs.record import update_record
 from frugalseg.jobs.train import train
 from tests.faults.micro import SETTINGS, micro_data
 
@@ -59,6 +60,7 @@ def test_a_deterministic_run_keeps_its_number_of_threads(tmp_path: Path, monkeyp
         torch.set_num_threads(2)
         go()
         shutil.rmtree(tmp_path / "run" / "last")
+        update_record(tmp_path / "run", {"spent": []})  # as if it had been killed before its first checkpoint
         torch.set_num_threads(1)
         go()
         assert seen == [2] * 4

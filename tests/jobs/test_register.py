@@ -68,7 +68,8 @@ def test_a_cell_of_a_study_beside_a_network(data: Path, tmp_path: Path) -> None:
     assert facts["steps"] == 0
     assert facts["dice"] > 0.7
     told = plan(data, design, Length(minutes=0.001), TINY, store, True)
-    assert told.steps["registration"] == told.steps["encdec"] >= 1
+    assert told.steps["registration"] == 0
+    assert told.steps["encdec"] >= 1
     again = study(data, tmp_path / "study", design, Length(steps=2), TINY, store)
     assert again.done == 4
 

@@ -189,7 +189,7 @@ def same_run(folder: Path, config: Config, split: Split) -> Config:
 
 def atlas_mark(config: Config) -> str:
     """Return a short hash of the settings that are lost when a run goes on without registration."""
-    settings = _as_before(config.model_dump(mode="json"))
+    settings = hashed(config)
     lost = [settings["atlas"], settings["augment"]["deform"], settings["inference"]["registration"]]
     return hash_value([*lost, settings["semisup"]])[:12]
 
@@ -273,16 +273,12 @@ def _processes(config: Config) -> int:
     return config.training.devices * config.training.nodes
 
 
-def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what was added later, where it says nothing else: runs of before can go on."""
+def hashed(config: Config) -> dict[str, Any]:
+    """Return all settings for a hash, less what came later where it says nothing else: runs of before go on."""
+    settings = config.model_dump(mode="json")
     if settings["atlas"] is not None and settings["atlas"]["registration"]["voxels"] == VOXELS:
         del settings["atlas"]["registration"]["voxels"]
     return settings
-
-
-def hashed(config: Config) -> dict[str, Any]:
-    """Return all settings for a hash."""
-    return _as_before(config.model_dump(mode="json"))
 
 
 def _that_count(config: Config) -> dict[str, Any]:
@@ -290,7 +286,7 @@ def _that_count(config: Config) -> dict[str, Any]:
 
     So may the number of patches that are encoded at a time: where memory runs out it has to.
     """
-    settings = _as_before(config.model_dump(mode="json"))
+    settings = hashed(config)
     for name in FREE:
         del settings["training"][name]
     before = settings["pretrain"] or {"auxiliary": {}}

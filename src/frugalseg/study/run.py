@@ -6,9 +6,8 @@ from its checkpoint. What a study was begun with stands in STUDY/study.json and 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from frugalseg.jobs.show import bar, say
 from frugalseg.study.cell import Outcome, Task, run_cell
 from frugalseg.study.design import Design, require_comparable
 from frugalseg.study.estimate import Estimate, Timer, estimate, measure_step
+from frugalseg.study.held import GROWING, meaning_of, require_floor, require_same
 from frugalseg.study.invocation import command_line
 from frugalseg.study.length import (
     Length,
@@ -42,8 +42,6 @@ from frugalseg.training.lock import FolderLock
 
 STUDY, STUDY_FORMAT = "study.json", 1
 LOCK = ".lock"
-GROWING = ("methods", "budgets", "seeds")
-"""What may be added to a study that was begun, and not taken away: else one would keep what pleases."""
 Mapper = Callable[[Sequence[Task], Callable[[Outcome], None]], None]
 
 
@@ -183,26 +181,6 @@ def load_configs(design: Design, overrides: Sequence[str]) -> dict[str, Config]:
     return {name: load_config(recipe, design.settings_of(name, overrides)) for name, recipe in recipes}
 
 
-def meaning_of(manifest: Manifest) -> Any:
-    """Return what labels and channels mean, as JSON has it: with another meaning the same files are other data."""
-    shown = {
-        case.name: case.annotated for case in (*manifest.training, *manifest.test) if case.annotated is not None
-    }
-    told = {"labels": manifest.scheme.to_json(), "channels": manifest.channels, "annotated": shown}
-    return json.loads(json.dumps(told))
-
-
-def require_floor(design: Design, configs: Mapping[str, Config]) -> None:
-    """Refuse settings that give the floor what it is to do without.
-
-    Raises:
-        UserError: It would train on unlabelled volumes.
-    """
-    floor = None if design.floor is None else configs[design.floor]
-    if floor is not None and (floor.sampling.unlabelled or floor.pretrain is not None):
-        raise UserError(f"{design.floor!r} trains on unlabelled volumes with these settings", "--floor")
-
-
 def study_data(data: Path) -> Manifest:
     """Return the data set, which must have labelled training cases and test cases.
 
@@ -283,26 +261,3 @@ def precision_of(configs: dict[str, Config]) -> str:
         told = ", ".join(f"{name}: {value}" for name, value in chosen.items())
         raise UserError(f"differs between the methods ({told}); set one for all with --set", "training.precision")
     return next(iter(chosen.values()))
-
-
-def require_same(facts: dict[str, Any], before: dict[str, Any], out: Path) -> None:
-    """Refuse to go on with a study that was begun otherwise. Label sets, budgets and methods may be added.
-
-    Raises:
-        UserError: Names what differs.
-    """
-    for key in GROWING:
-        if gone := [str(one) for one in before[key] if one not in facts[key]]:
-            raise UserError(
-                f"has {key} {', '.join(gone)}, which its command does not name now; a study can be added to, but "
-                "nothing is left out of it: name them, or choose another --out",
-                out,
-            )
-    free = {*GROWING, "begun_with", "ceiling", "differences", "label_sets", "frugalseg", "command"}
-    for key, value in facts.items():
-        if key not in free and before.get(key, value) != value:
-            raise UserError(
-                f"was begun with {key} {before.get(key)!r}, now it is {value!r}; repeat its command, or choose "
-                "another --out",
-                out,
-            )

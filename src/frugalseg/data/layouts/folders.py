@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from frugalseg.data.imagetypes import READABLE_WORDS, case_name
@@ -41,14 +41,8 @@ def read(source: DataSource) -> Listing:
     if not files:
         raise DataError(f"holds no image ({READABLE_WORDS})", source.path)
     groups = patients(content, where)
-    named = channel_names(content, where)
-    # Labels of the same names: the numbers are those of cases.
-    own = named is None and {case_name(file) for file in files} <= set(images_by_name(source.label_maps))
-    channels, cases = (
-        (("image",), {name: (file,) for name, file in images_by_name(source.path).items()})
-        if own
-        else _cases(source.path, files, named, where)
-    )
+    labelled = set(images_by_name(source.label_maps))
+    channels, cases = _cases(source.path, files, labelled, channel_names(content, where), where)
     labels = labels_by_case(source.label_maps, cases)
     training = Cases(source.path, groups)
     for name, images in cases.items():
@@ -57,11 +51,15 @@ def read(source: DataSource) -> Listing:
 
 
 def _cases(
-    folder: Path, files: Sequence[Path], channels: tuple[str, ...] | None, where: Path
+    folder: Path, files: Sequence[Path], labelled: Collection[str], channels: tuple[str, ...] | None, where: Path
 ) -> tuple[tuple[str, ...], dict[str, tuple[Path | None, ...]]]:
-    """Return the channels' names and the files of each case."""
+    """Return the channels' names and the files of each case.
+
+    Where nothing is said of channels and each file has a label of its own name, the numbers are those of cases.
+    """
     numbers = [int(match["channel"]) for file in files if (match := SUFFIX.match(case_name(file)))]
-    numbered = len(numbers) == len(files) and 0 in numbers
+    of_cases = channels is None and all(case_name(file) in labelled for file in files)
+    numbered = len(numbers) == len(files) and 0 in numbers and not of_cases
     if numbered and channels is None:
         if max(numbers) >= MAX_CHANNELS:
             raise DataError(

@@ -71,7 +71,7 @@ class Registrations:
         pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))))
         waits = True
         try:
-            with one_thread(), bar("registering", len(jobs)) as advance:
+            with one_thread(), bar("registering", len(jobs), told=True) as advance:
 
                 def done(job: Callable[..., Made], *of: StoredCase) -> Made:
                     entry = job(*of)

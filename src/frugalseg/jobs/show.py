@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ if TYPE_CHECKING:  # commands that only draw a bar do not wait for what these ne
     from frugalseg.data.budget import Split
     from frugalseg.training.plan import Plan
 
+TOLD_AFTER = 20.0  # seconds: by then the pace is known, and who looks into a log wonders
 _muted = False
 _log: Path | None = None
 
@@ -50,10 +53,13 @@ def logged(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Any]:
-    """Yield a function that moves a bar on by one; it does nothing in a pipe."""
+def bar(title: str, total: int, told: bool = False) -> Iterator[Any]:
+    """Yield a function that moves a bar on by one.
+
+    In a pipe it does nothing, or, if it is to be `told`, says once how long work takes that no plan counts.
+    """
     if not shown():
-        yield lambda *_: None
+        yield _forecast(title, total) if told else lambda *_: None
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -61,6 +67,24 @@ def bar(title: str, total: int) -> Iterator[Any]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=total)
         yield lambda *_: progress.advance(task)
+
+
+def _forecast(title: str, total: int) -> Callable[[], None]:
+    """Return a function to be called after each of `total` pieces of work, by any thread."""
+    lock, begun, done, said = threading.Lock(), time.monotonic(), 0, False
+
+    def advance() -> None:
+        nonlocal done, said
+        with lock:
+            done += 1
+            spent = time.monotonic() - begun
+            if said or spent < TOLD_AFTER:
+                return
+            said, left = True, spent / done * (total - done) / 60
+        if left >= 1:
+            say(f"{title}: {done} of {total} in {spent:.0f} s, about {left:.0f} min more")
+
+    return advance
 
 
 class TrainingBar:

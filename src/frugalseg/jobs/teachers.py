@@ -8,7 +8,7 @@ from frugalseg.config import Config
 from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
-from frugalseg.jobs.atlas import SHAPES, registered
+from frugalseg.jobs.atlas import CHECKED, SHAPES, registered
 from frugalseg.jobs.record import atlas_mark
 from frugalseg.jobs.registrations import NotAlikeError
 from frugalseg.jobs.show import say
@@ -19,12 +19,19 @@ def registrations(config: Config, split: Split) -> str | None:
     """Return a line about the registrations that a run begins with, those in the store included."""
     if config.atlas is None:
         return None
-    known = min(len(split.labelled), config.atlas.most)
-    others = len(split.unlabelled) if config.semisup and config.semisup.first == "registration" else 0
-    if config.augment.deform:
-        others = max(others, SHAPES)
-    pairs = known * min(others + known - 1, len(split.labelled) + len(split.unlabelled) - 1)
-    return f"before it: about {pairs} registrations of labelled volumes onto others, kept in the store"
+    labelled, known = len(split.labelled), min(len(split.labelled), config.atlas.most)
+    cases = range(labelled + len(split.unlabelled))
+    pairs = 0
+    for one in range(known):
+        onto: set[int] = set()
+        if one < CHECKED:  # whether registration works
+            onto.update(range(min(CHECKED, known)))
+        if config.semisup and config.semisup.first == "registration":
+            onto.update(cases[labelled:])
+        if config.augment.deform:
+            onto.update([case for case in cases if case != one][:SHAPES])
+        pairs += len(onto - {one})
+    return f"before it: {pairs} registrations of labelled volumes onto others, kept in the store"
 
 
 def registered_once(

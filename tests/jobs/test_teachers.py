@@ -1,0 +1,46 @@
+"""What a run with registration says before it begins is what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from frugalseg.config import load_config
+from frugalseg.data.budget import make_split
+from frugalseg.data.manifest import read_manifest
+from frugalseg.jobs.teachers import registrations
+from frugalseg.jobs.train import train
+from tests.jobs.test_atlas import TINY, write_alike
+
+DEFORMED = ["augment.deform=0.5", "atlas={}"]
+VOTES = ["inference.registration=0.4", "atlas={}"]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "shapes", "pairs"),
+    [
+        ("atlas-teacher", [], 24, 3 * 2 + 3 * 3),  # among the labelled, and onto the three others
+        ("atlas-teacher", DEFORMED, 24, 3 * 5),
+        ("encdec", DEFORMED, 24, 3 * 5),  # as all others
+        ("encdec", DEFORMED, 1, 3 * 2),  # as one, which is among the labelled, on whom it is tried anyway
+        ("encdec", DEFORMED, 3, 3 * 3),
+        ("encdec", VOTES, 24, 3 * 2),
+    ],
+)
+def test_the_registrations_that_are_announced_are_those_that_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, settings: list[str], shapes: int, pairs: int
+) -> None:
+    for module in ("teachers", "atlas"):
+        monkeypatch.setattr(f"frugalseg.jobs.{module}.SHAPES", shapes)
+    data, store = write_alike(tmp_path / "data", 6), tmp_path / "store"
+    line = registrations(load_config(method, settings), make_split(read_manifest(data), 3, 0))
+    assert line == f"before it: {pairs} registrations of labelled volumes onto others, kept in the store"
+    short = [*TINY, "training.steps=1", "atlas.registration.iterations=1", "atlas.least=0"]
+    train(data, tmp_path / "run", method, labels=3, overrides=[*settings, *short], store=store)
+    assert len(list(store.glob("*.field.b2nd"))) == pairs
+
+
+def test_a_run_without_registration_announces_none(tmp_path: Path) -> None:
+    split = make_split(read_manifest(write_alike(tmp_path / "data", 4)), 2, 0)
+    assert registrations(load_config("encdec"), split) is None

@@ -10,7 +10,7 @@ from frugalseg.jobs import show
 def seconds(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Let the clock say these, one after the other."""
     clock = iter(values)
-    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("frugalseg.jobs.show.time.monotonic", lambda: next(clock))
 
 
 def test_in_a_pipe_long_work_that_no_plan_counts_is_told_once(

@@ -5,14 +5,17 @@ that two of them have, or one with other cases, structures or another tolerance,
 comparisons are corrected together (Holm); all others are exploratory. Scores are means over test cases of each
 case's mean over structures.
 
-Command: python -m benchmarks.frugal.reading OUT STUDY [STUDY...]
-Reads STUDY/cells.csv and STUDY/cells/*/cell.json; writes OUT/reading.md and OUT/labels.png.
+    python -m benchmarks.frugal.reading OUT STUDY [STUDY...]
+    python -m benchmarks.frugal.reading OUT STUDY STUDY=long --sets 0-2
+
+Reads STUDY/cells.csv and STUDY/cells/*/cell.json; writes OUT/reading.md and OUT/labels.png. With `=long` a study's
+methods are called METHOD-long, so that two lengths can be compared. Of some label sets nothing was declared.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import argparse
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +28,7 @@ from frugalseg.files import hash_file
 from frugalseg.formats import read_sealed
 from frugalseg.study.cell import CASES, CELL, CELL_FORMAT
 from frugalseg.study.compare import Paired, holm, paired
+from frugalseg.study.design import parse_seeds
 from frugalseg.study.summary import PERFECT
 from frugalseg.study.table import Row, read_cells, scores, seeds_of, structures_of
 from frugalseg.study.volumes import volume_bias
@@ -37,6 +41,8 @@ COLOURS = {"frugal": "#D55E00", "encdec-strong": "#0072B2", "registration": "#00
            "frugal-network-alone": "#E69F00", "mean-teacher": "#CC79A7", "nnunet": "#000000"}  # fmt: skip
 OTHER = "#999999"
 MARKERS = "DosvPX^*"
+POOR = 0.8
+"""A case's Dice below which it is counted; chosen after the first look, for nothing but to describe."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,16 @@ class Results:
         """Return a mean over cases for every label set."""
         seeds = seeds_of(self.rows, method, labels)
         return set_means(scores(self.rows, method, labels, seeds, measure, structure))
+
+    def poor(self, method: str, labels: int) -> str:
+        """Return how many predictions are below `POOR`, of how many."""
+        table = scores(self.rows, method, labels, seeds_of(self.rows, method, labels), "dice")
+        return f"{int((table < POOR).sum())}/{int(np.isfinite(table).sum())}"
+
+    def worst(self, method: str, labels: int) -> float:
+        """Return the least score of a case, mean over label sets."""
+        table = scores(self.rows, method, labels, seeds_of(self.rows, method, labels), "dice")
+        return float(np.nanmin(table, axis=1).mean())
 
     def compare(self, first: str, second: str, labels: int, measure: str) -> Paired | None:
         """Compare over the label sets that both have; None without two of them."""
@@ -109,8 +125,8 @@ class Results:
         return f"{np.mean(volume_bias(self.rows, method, labels, *structures_of(self.rows))):+.1f}"
 
 
-def read(studies: Sequence[Path]) -> Results:
-    """Read finished studies.
+def read(studies: Sequence[str], sets: Collection[int] = ()) -> Results:
+    """Read finished studies: folders, or FOLDER=NAME; of the label sets `sets`, or of all.
 
     Raises:
         ValueError: Two have the same run, its record is of another table, or runs were scored on other cases.
@@ -118,22 +134,26 @@ def read(studies: Sequence[Path]) -> Results:
     rows: list[Row] = []
     taken: dict[tuple[str, int, int], dict[str, Any]] = {}
     scored: dict[tuple[str, int, int], list[tuple[str, ...]]] = {}
-    for study in studies:
+    for folder, _, name in (text.partition("=") for text in studies):
+        study, end = Path(folder), f"-{name}" if name else ""
         own: dict[tuple[str, int, int], list[tuple[str, ...]]] = {}
         for row in read_cells(study / "cells.csv"):
+            if sets and int(row["seed"]) not in sets:
+                continue
+            row = {**row, "method": row["method"] + end}
             run = (row["method"], int(row["labels"]), int(row["seed"]))
             if run in scored:
                 raise ValueError(f"{study}: {run} is in another study, too; which one is meant?")
             own.setdefault(run, []).append((row["case"], row["structure"], row["tolerance_mm"]))
             rows.append(row)
         for (method, labels, seed), what in own.items():
-            folder = study / "cells" / f"{method}-{labels}-{seed}"
+            cell = study / "cells" / f"{method.removesuffix(end)}-{labels}-{seed}"
             if what != next(iter((scored or own).values())):
-                raise ValueError(f"{folder}: was scored on other cases, structures or with another tolerance")
-            if (folder / CELL).exists():
-                facts = taken[method, labels, seed] = read_sealed(folder / CELL, CELL_FORMAT)
-                if hash_file(folder / CASES) != facts["cases_sha256"]:
-                    raise ValueError(f"{folder}: {CELL} is of another {CASES}")
+                raise ValueError(f"{cell}: was scored on other cases, structures or with another tolerance")
+            if (cell / CELL).exists():
+                facts = taken[method, labels, seed] = read_sealed(cell / CELL, CELL_FORMAT)
+                if hash_file(cell / CASES) != facts["cases_sha256"]:
+                    raise ValueError(f"{cell}: {CELL} is of another {CASES}")
         scored |= own
     return Results(rows, taken)
 
@@ -141,8 +161,9 @@ def read(studies: Sequence[Path]) -> Results:
 def scores_table(results: Results, labels: int) -> str:
     """Return the scores of every method at a budget, best first."""
     structures = structures_of(results.rows)
-    names = ["method", "steps", "label sets", "Dice", "sd over sets", "worst set", *structures, "HD95, mm",
-             "surface Dice", "volume, %", "minutes of training", "minutes in all"]  # fmt: skip
+    names = ["method", "steps", "label sets", "Dice", "sd over sets", "worst set", *structures, "worst case",
+             f"below {POOR:.2f}", "HD95, mm", "surface Dice", "volume, %", "minutes of training",
+             "minutes in all"]  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for method in results.methods(labels):
         dice = results.means(method, labels, "dice")
@@ -154,6 +175,8 @@ def scores_table(results: Results, labels: int) -> str:
             f"{np.std(dice, ddof=1):.4f}" if len(dice) > 1 else "-",
             f"{dice.min():.4f}",
             *(f"{results.means(method, labels, 'dice', name).mean():.4f}" for name in structures),
+            f"{results.worst(method, labels):.3f}",
+            results.poor(method, labels),
             f"{results.means(method, labels, 'hd95_mm').mean():.2f}",
             f"{results.means(method, labels, 'surface_dice').mean():.4f}",
             results.volume(method, labels),
@@ -164,11 +187,11 @@ def scores_table(results: Results, labels: int) -> str:
     return "\n".join(lines)
 
 
-def comparisons_table(results: Results) -> str:
-    """Return `frugal` against every other method at every budget."""
+def comparisons_table(results: Results, some: bool) -> str:
+    """Return `frugal` against every other method at every budget; nothing was declared of `some` label sets."""
     pairs = [(other, labels) for labels in results.budgets for other in results.methods(labels) if other != OURS]
     found = {pair: results.compare(OURS, pair[0], pair[1], "dice") for pair in pairs}
-    declared = [(other, labels) for labels in BUDGETS for other in DECLARED]
+    declared = [] if some else [(other, labels) for labels in BUDGETS for other in DECLARED]
     compared = [found.get(pair) for pair in declared]  # one that has no runs yet counts, with p = 1
     p_values = [one.p if one is not None and one.p is not None else 1.0 for one in compared]
     adjusted = dict(zip(declared, holm(p_values), strict=True))
@@ -239,15 +262,20 @@ def draw(results: Results) -> Any:
     return figure
 
 
-def main(out: Path, studies: Sequence[Path]) -> None:
+def main(out: Path, studies: Sequence[str], sets: Collection[int] = ()) -> None:
     """Write the tables and the figure."""
     out.mkdir(parents=True, exist_ok=True)
-    results = read(studies)
+    results = read(studies, sets)
     parts = [f"## {labels} labels\n\n{scores_table(results, labels)}\n" for labels in results.budgets]
-    parts.append(f"## {OURS} against the others\n\n{comparisons_table(results)}\n")
+    parts.append(f"## {OURS} against the others\n\n{comparisons_table(results, bool(sets))}\n")
     (out / "reading.md").write_text("\n".join(parts))
     draw(results).savefig(out / "labels.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("studies", nargs="+", metavar="STUDY", help="folder, or folder=name")
+    parser.add_argument("--sets", type=parse_seeds, default=(), help="label sets, such as 0-2; by default all")
+    given = parser.parse_args()
+    main(given.out, given.studies, given.sets)

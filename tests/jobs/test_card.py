@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object, write_json
+from frugalseg.files import hash_file, read_json_object, write_json
 from frugalseg.formats import seal
 from frugalseg.jobs.card import _device, card
 
 STATISTICS = {"n": 2, "mean": 0.8, "low": 0.7, "high": 0.9}
+OWN = hashlib.sha256(b"weights").hexdigest()
 ALONE = {"n": 1, "mean": 1.5, "low": None, "high": None}
 
 
@@ -31,6 +33,7 @@ def run(tmp_path: Path) -> Path:
     write_json(folder / "split.json", split)
     write_json(folder / "plan.json", {"format_version": 1, "steps": 7, "crop": [8, 16, 24], "width": 8})
     write_json(folder / "last" / "state.json", {"step": 7})
+    (folder / "last" / "model.safetensors").write_bytes(b"weights")
     return folder
 
 
@@ -61,6 +64,40 @@ def test_what_it_says(run: Path, tmp_path: Path) -> None:
 
 def test_scores_of_cases_whose_labels_it_read_are_told(run: Path, tmp_path: Path) -> None:
     assert "2 cases, **1 of which it read the labels**" in card(run, scores(tmp_path / "scores", "x", "a"))
+
+
+def made_by(folder: Path, **facts: object) -> Path:
+    """Return scores of x and y, and what made the predictions."""
+    scores(folder, "x", "y")
+    content = read_json_object(folder / "summary.json")
+    known = {"models": [OWN], "method": "sscpcseg", "flips": False, "registration": 0.0}
+    write_json(folder / "summary.json", {**content, "predictions": {**known, **facts}})
+    return folder
+
+
+def test_scores_have_to_be_of_this_model(run: Path, tmp_path: Path) -> None:
+    assert "Nothing notes which model made the scored predictions." in card(run, scores(tmp_path / "old", "x"))
+    for facts, told in (
+        ({}, "This model predicted them: without registered cases."),
+        (
+            {"flips": True, "registration": 0.4},
+            "averaged over flipped copies, registered labelled cases count 40%.",
+        ),
+        ({"models": ["0" * 64, OWN]}, "them: with others, of whose predictions they are the mean, without"),
+    ):
+        assert told in card(run, made_by(tmp_path / "scores", **facts))
+    other = made_by(tmp_path / "scores", models=["0" * 64], method="encdec")
+    with pytest.raises(UserError, match=r"scores: scores predictions of another model \(encdec, 000000000000\)"):
+        card(run, other)
+    best = run / "best" / "model.safetensors"
+    best.parent.mkdir()
+    best.write_bytes(b"others")
+    assert "This model" in card(run, made_by(tmp_path / "scores", models=[hash_file(best)]))
+    for wrong in ("text", {"models": 3}):
+        content = read_json_object(other / "summary.json")
+        write_json(other / "summary.json", {**content, "predictions": wrong})
+        with pytest.raises(DataError, match=r"summary.json: is not a summary"):
+            card(run, other)
 
 
 def test_without_scores(run: Path) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object
+from frugalseg.files import hash_file, read_json_object
 from frugalseg.inference.inputs import PredictionInput
 from frugalseg.jobs import predict as predicting
+from frugalseg.jobs.card import card
+from frugalseg.jobs.evaluate import evaluate
 from frugalseg.jobs.predict import predict
-from frugalseg.jobs.predicted import RECORD, UNFINISHED, begin, end, note_lost, read_record, unfinished
+from frugalseg.jobs.predicted import RECORD, UNFINISHED, begin, end, made_by, note_lost, read_record, unfinished
 from frugalseg.jobs.register import register
 from tests.faults.micro import micro_data, micro_run
 from tests.jobs.test_atlas import write_alike_with_test
@@ -216,3 +218,27 @@ def test_registering_goes_on_too(tmp_path: Path) -> None:
     assert files[0].stat().st_mtime_ns == before
     with pytest.raises(UserError, match="another model_sha256"):
         register(data, tmp_path / "out", labels=3, store=store, resume=True)
+
+
+def test_a_summary_says_which_model_made_what_it_scores(tmp_path: Path) -> None:
+    """Its folder it does not name: people pass summaries on."""
+    data = micro_data(tmp_path / "data")
+    run = micro_run(data, tmp_path / "run", tmp_path / "store").run
+    predict(run, [data], tmp_path / "out")
+    evaluate(tmp_path / "out", data, tmp_path / "scores")
+    text = (tmp_path / "scores" / "summary.json").read_text()
+    assert json.loads(text)["predictions"]["models"] == [hash_file(run / "best" / "model.safetensors")]
+    assert str(tmp_path) not in text
+    assert "This model predicted them" in card(run, tmp_path / "scores")
+
+
+def test_what_was_put_beside_predictions_is_nobodys(inputs: list[PredictionInput]) -> None:
+    facts = facts_of(inputs, method="encdec", registration=0.0, run="/secret")
+    assert made_by(facts, ["a", "b"]) == {
+        "models": ["a"], "method": "encdec", "flips": False, "registration": 0.0
+    }  # fmt: skip
+    assert made_by(facts, ["a", "by hand"]) is None
+    two = {**facts, "members": [{"model_sha256": "a"}, {"model_sha256": "b"}]}
+    assert (made_by(two, ["a"]) or {})["models"] == ["a", "b"]
+    for wrong in ({}, {**facts, "members": [3]}, {**facts, "model_sha256": 3}):
+        assert made_by(wrong, []) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -158,13 +158,18 @@ def summarise(rows: Sequence[CaseRow], without_prediction: Iterable[str] = ()) -
     )
 
 
-def write_summary(path: Path, summary: Summary) -> None:
+def write_summary(path: Path, summary: Summary, made_by: Mapping[str, Any] | None = None) -> None:
     """Write a summary to `path` as JSON, atomically.
+
+    Args:
+        path: The file.
+        summary: The scores.
+        made_by: What made the predictions, if that is known.
 
     Raises:
         DataError: The file cannot be written.
     """
-    write_json(path, summary.to_json())
+    write_json(path, summary.to_json() | ({"predictions": dict(made_by)} if made_by else {}))
 
 
 def statistics(values: Sequence[float], upper: float = np.inf) -> Statistics | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from frugalseg import __version__
 from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object
+from frugalseg.files import hash_file, read_json_object
 from frugalseg.jobs.info import RunInfo, began_with, info, taught_by
+from frugalseg.training.seal import BEST, LAST
 
-SUMMARY = "summary.json"
+SUMMARY, WEIGHTS = "summary.json", "model.safetensors"
 VOTES = (
     "The labelled cases are registered onto each image and have a share of its prediction: `predict` needs the "
     "data set, which is not part of the model, or `--no-register`."
@@ -27,7 +28,7 @@ def card(run: Path, scores: Path | None = None) -> str:
         scores: Folder of an evaluation of its predictions (`frugalseg evaluate --out`), for the figures.
 
     Raises:
-        UserError: It is not a run, it is not finished, or the folder holds no evaluation.
+        UserError: It is not a run, it is not finished, or the folder holds no evaluation, or one of another model.
         DataError: A record cannot be read.
     """
     found = info(run)
@@ -44,7 +45,7 @@ def card(run: Path, scores: Path | None = None) -> str:
         "",
         *_model(found, plan, data),
         *_labels(found),
-        *(_figures(scores, found) if scores is not None else _no_figures()),
+        *(_figures(scores, found, run) if scores is not None else _no_figures()),
         *_limits(found, plan, data),
     ]
     return "\n".join(lines) + "\n"
@@ -90,7 +91,7 @@ def _labels(found: RunInfo) -> list[str]:
     ]
 
 
-def _figures(scores: Path, found: RunInfo) -> list[str]:
+def _figures(scores: Path, found: RunInfo, run: Path) -> list[str]:
     path = scores / SUMMARY
     if not path.is_file():
         raise UserError(f"holds no {SUMMARY}; expected a folder that `frugalseg evaluate --out` made", scores)
@@ -101,7 +102,8 @@ def _figures(scores: Path, found: RunInfo) -> list[str]:
         lines = [
             "## Figures",
             "",
-            f"{summary['n_cases']} cases, {_seen(summary, found)}; mean (95 % interval over cases).",
+            f"{summary['n_cases']} cases, {_seen(summary, found)}; mean (95 % interval over cases). "
+            f"{_made(summary.get('predictions'), run, scores)}",
             "",
             "| structure | " + " | ".join(title for title, _ in MEASURES.values()) + " |",
             "|---" * (len(MEASURES) + 1) + "|",
@@ -110,10 +112,34 @@ def _figures(scores: Path, found: RunInfo) -> list[str]:
             cells = [_cell(statistics[measure], digits) for measure, (_, digits) in MEASURES.items()]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return [*lines, "", str(summary["rule"]), ""]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"is not a summary of `frugalseg evaluate` ({type(error).__name__}: {error})", path
         ) from error
+
+
+def _made(predictions: dict[str, Any] | None, run: Path, scores: Path) -> str:
+    """Say how the scored predictions were made.
+
+    Raises:
+        UserError: Another model made them.
+    """
+    if predictions is None:
+        return "Nothing notes which model made the scored predictions."
+    files = [run / name / WEIGHTS for name in (LAST, BEST)]
+    own = {hash_file(file) for file in files if file.is_file()}
+    models = list(predictions["models"])
+    if not own & set(models):
+        raise UserError(
+            f"scores predictions of another model ({predictions['method']}, {models[0][:12]}); evaluate what this "
+            "one predicts",
+            scores,
+        )
+    ways = ["with others, of whose predictions they are the mean"] if len(models) > 1 else []
+    ways += ["averaged over flipped copies"] if predictions["flips"] else []
+    votes = predictions["registration"]
+    ways += [f"registered labelled cases count {votes:.0%}" if votes else "without registered cases"]
+    return f"This model predicted them: {', '.join(ways)}."
 
 
 def _seen(summary: dict[str, Any], found: RunInfo) -> str:

@@ -25,7 +25,7 @@ from frugalseg.evaluation.box import joint_box
 from frugalseg.files import hash_file, hash_value
 from frugalseg.geometry import Grid, crop_grid
 from frugalseg.geometry import tolerance_mm as limit_mm
-from frugalseg.jobs.predicted import RECORD, read_record
+from frugalseg.jobs.predicted import RECORD, made_by, read_record
 from frugalseg.jobs.prepare import volumes_of
 from frugalseg.jobs.resources import at_a_time
 from frugalseg.jobs.show import bar
@@ -106,7 +106,7 @@ def evaluate(
             "--allow-missing",
             predictions,
         )
-    read_record(predictions)  # what is wrong with it is told before anything is written
+    noted = read_record(predictions)  # what is wrong with it is told before anything is written
     scheme = find_scheme(predictions, data, describe)
     annotated = find_annotated(data)
     rows: list[CaseRow] = []
@@ -127,7 +127,7 @@ def evaluate(
             raise
     summary = summarise(rows, missing)
     write_cases_csv(out / "cases.csv", rows)
-    write_summary(out / "summary.json", summary)
+    write_summary(out / "summary.json", summary, made_by(noted, [name for name in labels if name in found]))
     report(predictions, labels, found, scheme, summary, rows, out)
     return EvaluationResult(summary, rows, missing)
 

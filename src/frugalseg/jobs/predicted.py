@@ -5,7 +5,7 @@ So predicting that was stopped goes on where it was, and a folder that got more 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,23 @@ def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
             if not isinstance(stamp, list) or not all(isinstance(number, int) for number in stamp):
                 raise TypeError(f"stamps: that of {file!r} must be a size and a time")
     return facts
+
+
+def made_by(facts: Mapping[str, Any], cases: Collection[str]) -> dict[str, Any] | None:
+    """Return which model, or models, made the predictions of these cases; None if that is not noted of all.
+
+    Names no folder: it stands in summary.json, which people pass on.
+
+    Args:
+        facts: What predictions.json holds.
+        cases: Their names.
+    """
+    members = facts.get("members")
+    several = members if isinstance(members, list) and members else [facts]
+    models = [one.get("model_sha256") if isinstance(one, Mapping) else None for one in several]
+    if not all(isinstance(model, str) for model in models) or not set(cases) <= set(facts.get("cases", {})):
+        return None
+    return {"models": models, **{key: facts.get(key) for key in ("method", "flips", "registration")}}
 
 
 def unfinished(

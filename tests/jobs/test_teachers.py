@@ -9,9 +9,11 @@ import pytest
 from frugalseg.config import load_config
 from frugalseg.data.budget import make_split
 from frugalseg.data.manifest import read_manifest
+from frugalseg.jobs.atlas import registered
+from frugalseg.jobs.first_plan import order
+from frugalseg.jobs.prepare import chosen, prepared
 from frugalseg.jobs.teachers import registrations
-from frugalseg.jobs.train import train
-from tests.jobs.test_atlas import TINY, write_alike
+from tests.jobs.test_atlas import write_alike
 
 DEFORMED = ["augment.deform=0.5", "atlas={}"]
 VOTES = ["inference.registration=0.4", "atlas={}"]
@@ -33,11 +35,14 @@ def test_the_registrations_that_are_announced_are_those_that_are_made(
 ) -> None:
     for module in ("teachers", "atlas"):
         monkeypatch.setattr(f"frugalseg.jobs.{module}.SHAPES", shapes)
-    data, store = write_alike(tmp_path / "data", 6), tmp_path / "store"
-    line = registrations(load_config(method, settings), make_split(read_manifest(data), 3, 0))
+    manifest, store = read_manifest(write_alike(tmp_path / "data", 6)), tmp_path / "store"
+    config = load_config(method, [*settings, "atlas.registration.iterations=1", "atlas.least=0"])
+    split = make_split(manifest, 3, 0)
+    line = registrations(config, split)
     assert line == f"before it: {pairs} registrations of labelled volumes onto others, kept in the store"
-    short = [*TINY, "training.steps=1", "atlas.registration.iterations=1", "atlas.least=0"]
-    train(data, tmp_path / "run", method, labels=3, overrides=[*settings, *short], store=store)
+    preparation, _ = chosen(manifest, split.readable, config.preprocess)
+    cases = order(prepared(manifest, split.readable, store, preparation), split)
+    registered(config, manifest, split, cases, store)
     assert len(list(store.glob("*.field.b2nd"))) == pairs
 
 

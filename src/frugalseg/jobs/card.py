@@ -10,9 +10,9 @@ from frugalseg import __version__
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_file, read_json_object
 from frugalseg.jobs.info import RunInfo, began_with, info, taught_by
-from frugalseg.training.seal import BEST, LAST
+from frugalseg.training.seal import BEST, LAST, WEIGHTS
 
-SUMMARY, WEIGHTS = "summary.json", "model.safetensors"
+SUMMARY = "summary.json"
 VOTES = (
     "The labelled cases are registered onto each image and have a share of its prediction: `predict` needs the "
     "data set, which is not part of the model, or `--no-register`."
@@ -45,7 +45,7 @@ def card(run: Path, scores: Path | None = None) -> str:
         "",
         *_model(found, plan, data),
         *_labels(found),
-        *(_figures(scores, found, run) if scores is not None else _no_figures()),
+        *(_figures(scores, found) if scores is not None else _no_figures()),
         *_limits(found, plan, data),
     ]
     return "\n".join(lines) + "\n"
@@ -91,7 +91,7 @@ def _labels(found: RunInfo) -> list[str]:
     ]
 
 
-def _figures(scores: Path, found: RunInfo, run: Path) -> list[str]:
+def _figures(scores: Path, found: RunInfo) -> list[str]:
     path = scores / SUMMARY
     if not path.is_file():
         raise UserError(f"holds no {SUMMARY}; expected a folder that `frugalseg evaluate --out` made", scores)
@@ -103,7 +103,7 @@ def _figures(scores: Path, found: RunInfo, run: Path) -> list[str]:
             "## Figures",
             "",
             f"{summary['n_cases']} cases, {_seen(summary, found)}; mean (95 % interval over cases). "
-            f"{_made(summary.get('predictions'), run, scores)}",
+            f"{_made(summary.get('predictions'), Path(found.run), scores)}",
             "",
             "| structure | " + " | ".join(title for title, _ in MEASURES.values()) + " |",
             "|---" * (len(MEASURES) + 1) + "|",

@@ -25,7 +25,7 @@ from frugalseg.evaluation.box import joint_box
 from frugalseg.files import hash_file, hash_value
 from frugalseg.geometry import Grid, crop_grid
 from frugalseg.geometry import tolerance_mm as limit_mm
-from frugalseg.jobs.predicted import RECORD, made_by, read_record
+from frugalseg.jobs.predicted import RECORD, made_by, members, read_record
 from frugalseg.jobs.prepare import volumes_of
 from frugalseg.jobs.resources import at_a_time
 from frugalseg.jobs.show import bar
@@ -147,9 +147,8 @@ def report(
     `note` stands behind the name of the truth.
     """
     record = read_record(predictions)
-    members = record.get("members")
-    if isinstance(members, list) and len(members) > 1:
-        note += f"; the predictions are the mean of {len(members)} models, the run below is the first of them"
+    if (count := len(members(record))) > 1:
+        note += f"; the predictions are the mean of {count} models, the run below is the first of them"
     pictures = []
     for title, score in summary.examples.items():
         files = record.get("cases", {}).get(score.case) or []

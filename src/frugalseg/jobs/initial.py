@@ -28,7 +28,7 @@ from frugalseg.jobs.labels_read import KEY, LabelsRead, labels_read
 from frugalseg.jobs.record import RECORD, SPLIT
 from frugalseg.networks import MultiTaskNetwork, NetworkSettings
 from frugalseg.training.plan import Plan
-from frugalseg.training.seal import FORMAT_VERSION, LAST, find_intact
+from frugalseg.training.seal import FORMAT_VERSION, LAST, WEIGHTS, find_intact
 from frugalseg.training.state import load_weights
 
 TRUNK = ("encoder", "decoder", "head")
@@ -179,7 +179,7 @@ def read_initial(run: Path) -> Initial:
         seen |= {str(file).removeprefix(f"{name}.")[:KEY] for name, file in images.items()}
     weights = load_weights(found.place / "state.safetensors")
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("optimiser.")}
-    weights |= load_weights(found.place / "model.safetensors")  # the running mean, where one is kept
+    weights |= load_weights(found.place / WEIGHTS)  # the running mean, where one is kept
     sha256 = hash_value({"files": found.facts["sha256"], "step": step})
     return Initial(
         run, step, sha256, config, plan, channels, scheme, count, transductive, frozenset(seen), labels, weights

@@ -20,7 +20,7 @@ from frugalseg.jobs.record import RECORD
 from frugalseg.jobs.show import say
 from frugalseg.networks import MultiTaskNetwork
 from frugalseg.training.plan import Plan
-from frugalseg.training.seal import FORMAT_VERSION, find_intact
+from frugalseg.training.seal import FORMAT_VERSION, WEIGHTS, find_intact
 from frugalseg.training.state import BEST, LAST, load_weights
 
 
@@ -93,7 +93,7 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     # Shapes alone at first: what the description asks for is allocated only if the weights are that large, too.
     with describing("a model", folder / "model.json"), torch.device("meta"):
         network = build(config, plan, len(channels), scheme)
-    weights = load_weights(folder / "model.safetensors")
+    weights = load_weights(folder / WEIGHTS)
     own = network.state_dict()
     for name, tensor in weights.items():
         if name not in own or own[name].shape != tensor.shape:
@@ -112,13 +112,13 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
     if missing:
         raise DataError(
             f"lacks the weight {missing[0]!r}; was it written by another version of frugalseg?",
-            folder / "model.safetensors",
+            folder / WEIGHTS,
         )
     with describing("a model", folder / "model.json"):
         network = build(config, plan, len(channels), scheme)
     network.load_state_dict(weights, strict=False)
     network.to(on).eval()
-    sha256 = hash_file(folder / "model.safetensors")
+    sha256 = hash_file(folder / WEIGHTS)
     return Model(
         network,
         config,

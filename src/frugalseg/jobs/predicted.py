@@ -57,6 +57,12 @@ def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
     return facts
 
 
+def members(facts: Mapping[str, Any]) -> list[Any]:
+    """Return what is noted of each of several models whose mean the predictions are; nothing of a single one."""
+    found = facts.get("members")
+    return found if isinstance(found, list) else []
+
+
 def made_by(facts: Mapping[str, Any], cases: Collection[str]) -> dict[str, Any] | None:
     """Return which model, or models, made the predictions of these cases; None if that is not noted of all.
 
@@ -66,9 +72,7 @@ def made_by(facts: Mapping[str, Any], cases: Collection[str]) -> dict[str, Any] 
         facts: What predictions.json holds.
         cases: Their names.
     """
-    members = facts.get("members")
-    several = members if isinstance(members, list) and members else [facts]
-    models = [one.get("model_sha256") if isinstance(one, Mapping) else None for one in several]
+    models = [one.get("model_sha256") if isinstance(one, Mapping) else None for one in members(facts) or [facts]]
     if not all(isinstance(model, str) for model in models) or not set(cases) <= set(facts.get("cases", {})):
         return None
     return {"models": models, **{key: facts.get(key) for key in ("method", "flips", "registration")}}

@@ -20,7 +20,7 @@ from frugalseg.jobs.fair_start import require_not_transductive, require_unseen
 from frugalseg.jobs.initial import Initial, read_initial
 from frugalseg.jobs.labels_read import KEY
 from frugalseg.jobs.record import RECORD, SPLIT
-from frugalseg.training.seal import BEST, LAST, find_intact
+from frugalseg.training.seal import BEST, LAST, WEIGHTS, find_intact
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def read_teacher(folder: Path) -> TeacherRun:
         known,
         found.place.name,
         int(found.facts["step"]),
-        hash_file(found.place / "model.safetensors"),
+        hash_file(found.place / WEIGHTS),
         {name: voters[name] for name in order},
     )
 

@@ -18,7 +18,8 @@ from frugalseg.formats import NewerFormat, describing, require_seal, require_ver
 
 FORMAT_VERSION = 1
 LAST, BEST = "last", "best"
-FILES = ("model.safetensors", "model.json", "state.safetensors")
+WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, "model.json", "state.safetensors")
 SEAL = "seal"
 
 

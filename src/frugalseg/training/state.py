@@ -34,6 +34,7 @@ from frugalseg.training.seal import (
     FORMAT_VERSION,
     LAST,
     SEAL,
+    WEIGHTS,
     Intact,
     find_intact,
     previous,
@@ -101,7 +102,7 @@ def save_checkpoint(
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         write_atomic(
-            temporary / "model.safetensors",
+            temporary / WEIGHTS,
             lambda path: save_file(model, path),
         )
         write_json(temporary / "model.json", {"format_version": FORMAT_VERSION, **model_facts})
@@ -143,7 +144,7 @@ def read_checkpoint(folder: Path) -> TrainingState | None:
     if found.problem is not None:
         fallback = put_back(found, folder)
         found = Intact(folder, found.facts, None)
-    deployed = load_weights(found.place / "model.safetensors")
+    deployed = load_weights(found.place / WEIGHTS)
     tensors = load_weights(found.place / "state.safetensors")
     own = {name: t for name, t in tensors.items() if name.startswith(_OPTIMISER)}
     model = deployed | {name: t for name, t in tensors.items() if name not in own}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,25 @@ def test_simulated_and_measured_by_the_allocator(method: str, precision: str) ->
     # was freed that had been made before the profile began is missing. Steps of usual sizes are held to the quarter
     # by benchmarks/preflight.py (0.96 to 1.08); here it was 0.82 to 1.24.
     assert found.peak == pytest.approx(measured(config, plan, 4, 2), rel=0.35)
+
+
+def test_what_a_step_does_not_depend_on_is_not_simulated_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, plan = config_of("encdec"), plan_of()
+    first = footprint(config, plan, 1, SCHEME, 2, 2)
+    monkeypatch.setattr("frugalseg.jobs.footprint.building.build", lambda *_: pytest.fail("simulated again"))
+    again = config_of("encdec", "training.seed=7", "training.steps=9", "training.workers=3", "method=mine")
+    assert footprint(again, replace(plan, device="cuda", steps=9, reasons={"a": "b"}), 1, SCHEME, 2, 2) is first
+    for other in (
+        lambda: footprint(config, replace(plan, crop=(32, 16, 16)), 1, SCHEME, 2, 2),
+        lambda: footprint(config, replace(plan, precision="bf16"), 1, SCHEME, 2, 2),
+        lambda: footprint(config, plan, 2, SCHEME, 2, 2),
+        lambda: footprint(config, plan, 1, SCHEME, 2, 1),
+        lambda: footprint(config_of("encdec", "training.average=0.9"), plan, 1, SCHEME, 2, 2),
+        lambda: footprint(config_of("encdec", "network.dropout=0.3"), plan, 1, SCHEME, 2, 2),
+        lambda: footprint(config, plan, 1, LabelScheme.from_json({"labels": {"background": 0, "a": 1}}), 2, 2),
+    ):
+        with pytest.raises(pytest.fail.Exception, match="simulated again"):
+            other()
 
 
 @pytest.fixture(scope="module")

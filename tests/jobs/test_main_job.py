@@ -15,6 +15,7 @@ import typer
 
 from frugalseg.data.phantom import write_phantom
 from frugalseg.jobs.run import TrainResult
+from tests.faults.corpus import command
 
 TINY = ["--set", "crop=[24,24,24]", "--set", "network.width=8", "--set", "auxiliary.cpc.patch=[8,8,8]",
         "--set", "auxiliary.cpc.blocks=1", "--set", "training.checkpoint_seconds=0.001"]  # fmt: skip
@@ -243,11 +244,12 @@ def test_wrong_uses_end_in_one_line_and_status_2(trained: Path, data: Path, stor
         (["evaluate", tmp_path / "empty", data, "--out", tmp_path / "o"], "holds no prediction"),
     ]
     for arguments, message in cases:
-        done = run(*arguments)
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert message in done.stderr, (arguments, done.stderr)
-        assert "Traceback" not in done.stderr
-        assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+        done = command.run(arguments)
+        told = "\n".join(done.lines)
+        assert done.status == 2, (arguments, told)
+        assert message in told, (arguments, told)
+        assert "Traceback" not in told
+        assert done.lines[-1].startswith("Error: ")
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "o").exists()
 

@@ -14,7 +14,7 @@ from frugalseg.objectives.across import Share, sharing
 from frugalseg.objectives.cpc import ContrastivePredictiveCoding
 from frugalseg.objectives.cpc_roles import draw_negatives
 
-CROP = (24, 40, 24)
+CROP = (16, 40, 16)
 SETTINGS = [
     {},
     {"direction": "lower", "axis": "z"},

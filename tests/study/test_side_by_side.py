@@ -12,11 +12,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
+
 from frugalseg.study import cell as cells
 from frugalseg.study.cell import Interrupted, Outcome, Task
 from frugalseg.study.side_by_side import RETRIES, _received, _serve, side_by_side
 from frugalseg.study.spent import SPENT, Clock
-from tests.study.micro import micro_data, micro_study
+from tests.study.micro import micro_data, micro_design, micro_study
 
 DRIVER = """
 import sys
@@ -27,8 +29,21 @@ from tests.study.micro import LENGTH, OVERRIDES, micro_design
 
 if __name__ == "__main__":
     data, out, store = map(Path, sys.argv[1:])
-    print(study(data, out, micro_design(), LENGTH, OVERRIDES, store, mapper=side_by_side(2)))
+    print(study(data, out, micro_design((0,)), LENGTH, OVERRIDES, store, mapper=side_by_side(2)))
 """
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return micro_data(tmp_path_factory.mktemp("data") / "phantoms")
+
+
+@pytest.fixture(scope="module")
+def table(data: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The table of one process."""
+    place = tmp_path_factory.mktemp("alone")
+    micro_study(data, place / "study", place / "store", micro_design((0,)))
+    return (place / "study" / "cells.csv").read_bytes()
 
 
 def start(tmp_path: Path, data: Path, out: Path) -> subprocess.Popen[str]:
@@ -65,20 +80,16 @@ def wait_for_trainers(out: Path, driver: subprocess.Popen[str]) -> set[int]:
     raise AssertionError("no cell was begun")
 
 
-def test_two_processes_one_killed_give_the_table_of_one_process(tmp_path: Path) -> None:
-    data = micro_data(tmp_path / "data")
-    micro_study(data, tmp_path / "alone", tmp_path / "store")
+def test_two_processes_one_killed_give_the_table_of_one_process(data: Path, table: bytes, tmp_path: Path) -> None:
     out = tmp_path / "beside"
     process = start(tmp_path, data, out)
     os.kill(wait_for_trainers(out, process).pop(), signal.SIGKILL)
     told, _ = process.communicate(timeout=300)
-    assert "done=9, failed=()" in told
-    assert (out / "cells.csv").read_bytes() == (tmp_path / "alone" / "cells.csv").read_bytes()
+    assert "done=5, failed=()" in told
+    assert (out / "cells.csv").read_bytes() == table
 
 
-def test_a_signal_is_passed_on_and_the_study_goes_on_later(tmp_path: Path) -> None:
-    data = micro_data(tmp_path / "data")
-    micro_study(data, tmp_path / "alone", tmp_path / "store")
+def test_a_signal_is_passed_on_and_the_study_goes_on_later(data: Path, table: bytes, tmp_path: Path) -> None:
     out = tmp_path / "beside"
     process = start(tmp_path, data, out)
     found = wait_for_trainers(out, process)
@@ -88,12 +99,11 @@ def test_a_signal_is_passed_on_and_the_study_goes_on_later(tmp_path: Path) -> No
     assert not any(Path(f"/proc/{number}").exists() for number in found)
     process = start(tmp_path, data, out)
     told, _ = process.communicate(timeout=300)
-    assert "done=9, failed=()" in told
-    assert (out / "cells.csv").read_bytes() == (tmp_path / "alone" / "cells.csv").read_bytes()
+    assert "done=5, failed=()" in told
+    assert (out / "cells.csv").read_bytes() == table
 
 
-def test_nobody_is_left_behind_by_a_study_that_is_killed(tmp_path: Path) -> None:
-    data = micro_data(tmp_path / "data")
+def test_nobody_is_left_behind_by_a_study_that_is_killed(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "beside"
     process = start(tmp_path, data, out)
     found = wait_for_trainers(out, process)
@@ -103,7 +113,7 @@ def test_nobody_is_left_behind_by_a_study_that_is_killed(tmp_path: Path) -> None
     while any(Path(f"/proc/{number}").exists() for number in found):
         assert time.monotonic() - begun < 30, "a process goes on by itself"
         time.sleep(0.1)
-    assert len(list(out.glob("cells/*/cell.json"))) < 9
+    assert len(list(out.glob("cells/*/cell.json"))) < 5
 
 
 def scores_for_long(pipe: Connection) -> None:

@@ -2,7 +2,8 @@
 
 The loop's own step runs on fake tensors (sizes, types and layouts, no storage): every operation of the forward and
 backward pass and of the optimiser passes by here, and what it makes is counted until autograd lets go of it. So a
-change of a network, a task or the loop needs no change here. It takes about a second, whatever the crop.
+change of a network, a task or the loop needs no change here. It takes about a second, whatever the crop, and once
+in a process for all runs that differ in nothing that a step depends on: the cells of a study, a run that goes on.
 
 What does not pass by: buffers inside an operation, gaps that the allocator leaves, libraries (`jobs.needs`).
 """
@@ -32,6 +33,12 @@ from frugalseg.training.launch import make_fabric
 from frugalseg.training.plan import Plan
 
 MANY = 4  # with more chunks than this the step is not simulated chunk by chunk
+# What of a configuration a step does not depend on.
+_BESIDE: dict[str, Any] = {
+    "method": True,
+    "about": True,
+    "training": {"steps", "minutes", "usual_minutes", "seed", "workers", "checkpoint_seconds", "validate_every"},
+}
 _SMALL = 8  # sides of the label that tells the shapes of a task's targets
 
 
@@ -96,7 +103,15 @@ def footprint(
         floor = footprint(alone, plan, channels, scheme, labelled if unseen else samples, labelled)
         least = floor.peak + small.static - floor.static
         return replace(small, peak=max(round(line), least))
-    return _simulate(config, plan, channels, scheme, samples, labelled)
+    # On the CPU whatever the device: there the layouts are known, and none of the GPU's libraries is needed.
+    plan = replace(plan, device="cpu", steps=1, reasons={}, preparation=None)
+    key = (config.model_dump_json(exclude=_BESIDE), repr(plan), channels, scheme, samples, labelled)
+    if key not in _SIMULATED:
+        _SIMULATED[key] = _simulate(config, plan, channels, scheme, samples, labelled)
+    return _SIMULATED[key]
+
+
+_SIMULATED: dict[tuple[object, ...], Footprint] = {}
 
 
 def share_of(config: Config, share: Share) -> tuple[int, int]:
@@ -121,8 +136,6 @@ def with_chunk(config: Config, name: str, chunk: int) -> Config:
 def _simulate(
     config: Config, plan: Plan, channels: int, scheme: LabelScheme, samples: int, labelled: int
 ) -> Footprint:
-    # On the CPU whatever the device: there the layouts are known, and none of the GPU's libraries is needed.
-    plan = replace(plan, device="cpu", steps=1)
     with torch.device("meta"):
         network = building.build(config, plan, channels, scheme)
     fabric = make_fabric("cpu", plan.precision)

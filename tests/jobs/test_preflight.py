@@ -25,6 +25,7 @@ from frugalseg.jobs.train import train
 from frugalseg.networks.encoder import PUBLISHED_STRIDES
 from frugalseg.objectives import CpcSettings
 from frugalseg.training.plan import Plan
+from tests.faults.corpus import command
 
 GIB = 2**30
 SCHEME = LabelScheme.from_json({"labels": {"background": 0, "a": 1}})
@@ -179,6 +180,18 @@ def test_a_dry_run_tells_the_plan_and_leaves_no_folder(tmp_path: Path, capsys: p
     assert "train: needs about" in said
     assert "prepare: needs about" in said
     assert "crop: set" in said
+
+
+def test_a_dry_run_needs_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_phantom(tmp_path / "data", cases=3, labelled=2, test=1, shape=(32, 32, 32))
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "data", "--method", "encdec", "--steps", "2", "--set", "crop=[16,16,16]", "--store", "store"]
+    done = command.run([*words, "--dry-run"])
+    assert (done.status, any(line.startswith("train: needs about") for line in done.lines)) == (0, True), done
+    for more in ([], ["--resume", "--dry-run"]):
+        done = command.run([*words, *more])
+        assert (done.status, done.lines[-1].startswith("Error: --out: say which folder")) == (2, True), done
+    assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is written"
 
 
 def test_cases_from_headers_are_those_that_are_stored(tmp_path: Path) -> None:

@@ -7,14 +7,20 @@ from typing import Annotated
 
 import typer
 
-from frugalseg.cli.options import Data, Describe, Devices, LabelMaps, Nodes, Recipe, Resume, RunFolder, Seed, Store
+from frugalseg.cli.options import Data, Describe, Devices, LabelMaps, Nodes, Recipe, Resume, Seed, Store
 
 QUICK = 10.0  # minutes
+NOWHERE = ".frugalseg-dry-run"  # is not made: the disk that is looked at is that of the present folder
 
 
 def train(
     data: Data,
-    out: RunFolder,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; must be new, or an old run with --resume. Only --dry-run does without."
+        ),
+    ] = None,
     label_maps: LabelMaps = None,
     describe: Describe = None,
     method: Annotated[
@@ -86,6 +92,10 @@ def train(
     from frugalseg.errors import UserError
     from frugalseg.jobs.train import train as job
 
+    if out is None:
+        if resume or not dry_run:
+            raise UserError("say which folder the run is to be kept in, e.g. --out RUN", "--out")
+        out = Path(NOWHERE)
     if validation != LISTED and not validation.isdecimal():
         raise UserError(f"{validation!r} is neither a number of cases nor {LISTED!r}", "--validation")
 

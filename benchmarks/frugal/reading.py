@@ -213,7 +213,7 @@ def comparisons_table(results: Results, some: bool) -> str:
             interval(far, 3),
         ]
         lines.append("| " + " | ".join(values) + " |")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "Nothing is compared: that takes two label sets."
 
 
 def interval(found: Paired, digits: int) -> str:

@@ -17,7 +17,9 @@ Describe = Annotated[
     Path | None, typer.Option("--describe", help="JSON that says what labels and channels mean (CSV or folders).")
 ]
 Store = Annotated[Path | None, typer.Option(help="Where prepared cases are kept.")]
-RunFolder = Annotated[Path, typer.Option(help="Folder of the run; must be new, or an old run with --resume.")]
+RUN_FOLDER = "Folder of the run; must be new, or an old run with --resume."
+RunFolder = Annotated[Path, typer.Option(help=RUN_FOLDER)]
+RunFolderUnlessDry = Annotated[Path | None, typer.Option(help=f"{RUN_FOLDER} Only --dry-run does without.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of weights and samples.")]
 Recipe = Annotated[Path | None, typer.Option(help="A recipe file instead of --method.")]
 Devices = Annotated[int | None, typer.Option(min=1, help="Processes on each machine, one a GPU (1 by default).")]

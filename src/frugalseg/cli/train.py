@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from frugalseg.cli.options import Data, Describe, Devices, LabelMaps, Nodes, Recipe, Resume, Seed, Store
+from frugalseg.cli.options import (
+    Data,
+    Describe,
+    Devices,
+    LabelMaps,
+    Nodes,
+    Recipe,
+    Resume,
+    RunFolderUnlessDry,
+    Seed,
+    Store,
+)
 
 QUICK = 10.0  # minutes
 NOWHERE = ".frugalseg-dry-run"  # is not made: the disk that is looked at is that of the present folder
@@ -15,12 +26,7 @@ NOWHERE = ".frugalseg-dry-run"  # is not made: the disk that is looked at is tha
 
 def train(
     data: Data,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the run; must be new, or an old run with --resume. Only --dry-run does without."
-        ),
-    ] = None,
+    out: RunFolderUnlessDry = None,
     label_maps: LabelMaps = None,
     describe: Describe = None,
     method: Annotated[

@@ -39,6 +39,7 @@ _BESIDE: dict[str, Any] = {
     "about": True,
     "training": {"steps", "minutes", "usual_minutes", "seed", "workers", "checkpoint_seconds", "validate_every"},
 }
+_SIMULATED: dict[tuple[object, ...], Footprint] = {}  # by all that it does depend on
 _SMALL = 8  # sides of the label that tells the shapes of a task's targets
 
 
@@ -109,9 +110,6 @@ def footprint(
     if key not in _SIMULATED:
         _SIMULATED[key] = _simulate(config, plan, channels, scheme, samples, labelled)
     return _SIMULATED[key]
-
-
-_SIMULATED: dict[tuple[object, ...], Footprint] = {}
 
 
 def share_of(config: Config, share: Share) -> tuple[int, int]:

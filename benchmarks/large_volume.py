@@ -3,10 +3,12 @@
 `prepare`, `train` (two steps) and `predict` run as a user's would, each in a process of its own, whose peak is the
 operating system's (ru_maxrss). The phantom is one labelled and one test case; nothing in it is hard to find. With
 --spacing the images are resampled and the predictions brought back. The network is small and windows do not
-overlap (--overlap), because time on a CPU grows with both; memory does not depend on the overlap.
+overlap (--overlap), because time on a CPU grows with both; memory does not depend on the overlap. With --voters as
+many labelled cases, whose balls lie elsewhere by up to 1.5 voxels, are registered onto the test case and vote; it
+is predicted without them, too.
 
-Command: .venv/bin/python -m benchmarks.large_volume WORK [--spacing 1.5 1.5 5] [--shape 512 512 300]
-Writes benchmarks/results/large_volume/SHAPE[-at-SPACING].json.
+Command: .venv/bin/python -m benchmarks.large_volume WORK [--spacing 1.5 1.5 5] [--shape 512 512 300] [--voters 3]
+Writes benchmarks/results/large_volume/SHAPE[-at-SPACING][-N-voters].json.
 """
 
 from __future__ import annotations
@@ -26,18 +28,21 @@ SPACING = (1.0, 1.0, 5.0)  # mm
 STRUCTURES = 13
 
 
-def write_phantom(folder: Path, shape: tuple[int, int, int], structures: int) -> None:
-    """Write a body of water in air, with balls (in mm) of 20 to 200 HU, in int16."""
+def write_phantom(folder: Path, shape: tuple[int, int, int], structures: int, voters: int) -> None:
+    """Write bodies of water in air, with balls (in mm) of 20 to 200 HU, in int16: to train on, and one to test."""
     import nibabel as nib
 
     affine = np.diag([*SPACING, 1.0])
-    for number, part in enumerate(("Tr", "Ts")):
-        generator = np.random.default_rng(number)
+    parts = ["Tr"] * max(1, voters) + ["Ts"]
+    for number, part in enumerate(parts):
+        generator = np.random.default_rng(0 if voters else number)
         image = np.full(shape, -1000, np.int16)
         label = np.zeros(shape, np.uint8)
         size = np.array(shape) * SPACING
         centres = generator.uniform(0.3, 0.7, (structures, 3)) * size
         radii = generator.uniform(0.04, 0.12, structures) * min(size)
+        if voters:
+            centres += np.random.default_rng(number).uniform(-1.5, 1.5, centres.shape) * SPACING
         x, y = np.meshgrid(*(np.arange(n) + 0.5 for n in shape[:2]), indexing="ij")
         body = ((x / shape[0] - 0.5) / 0.45) ** 2 + ((y / shape[1] - 0.5) / 0.35) ** 2 <= 1
         for z in range(shape[2]):
@@ -58,8 +63,11 @@ def write_phantom(folder: Path, shape: tuple[int, int, int], structures: int) ->
         "name": "large",
         "modality": {"0": "CT"},
         "labels": names,
-        "training": [{"image": "./imagesTr/case_0.nii.gz", "label": "./labelsTr/case_0.nii.gz"}],
-        "test": ["./imagesTs/case_1.nii.gz"],
+        "training": [
+            {"image": f"./imagesTr/case_{number}.nii.gz", "label": f"./labelsTr/case_{number}.nii.gz"}
+            for number in range(len(parts) - 1)
+        ],
+        "test": [f"./imagesTs/case_{len(parts) - 1}.nii.gz"],
     }
     (folder / "dataset.json").write_text(json.dumps(content))
 
@@ -89,20 +97,25 @@ def main() -> None:
     parser.add_argument("--crop", type=int, nargs=3, default=(128, 128, 32))
     parser.add_argument("--overlap", type=float, default=0.0)
     parser.add_argument("--structures", type=int, default=STRUCTURES)
+    parser.add_argument("--voters", type=int, default=0)
     options = parser.parse_args()
     shape: tuple[int, int, int] = tuple(options.shape)
     name = "x".join(map(str, shape))
     if options.structures != STRUCTURES:
         name += f"-{options.structures + 1}-classes"
+    if options.voters:
+        name += f"-{options.voters}-voters"
     data, store = options.work / name, options.work / "store"
     if not (data / "dataset.json").exists():
-        write_phantom(data, shape, options.structures)
+        write_phantom(data, shape, options.structures, options.voters)
     spacing = [] if options.spacing is None else ["--set", f"preprocess.spacing={list(options.spacing)}"]
     if spacing:
         name += "-at-" + "x".join(f"{side:g}" for side in options.spacing)
     run, out = options.work / f"run-{name}", options.work / f"out-{name}"
     sets = [f"crop={list(options.crop)}", "network.width=8", "training.steps=2", "training.workers=0",
             f"inference.overlap={options.overlap}"]  # fmt: skip
+    if options.voters:
+        sets += ["atlas={}", "atlas.least=0", "inference.registration=0.4"]
     given = [word for setting in sets for word in ("--set", setting)]
     from frugalseg.jobs.machine import describe
 
@@ -117,7 +130,12 @@ def main() -> None:
         result["prepare"] = measure("prepare", data, "--store", store)
     begin = ("train", data, "--method", "encdec", "--out", run, "--store", store)
     result["train" if not spacing else "prepare and train"] = measure(*begin, *given, *spacing)
-    result["predict"] = measure("predict", run, data, "--out", out, "--no-flips")
+    result["predict"] = measure("predict", run, data, "--out", out, "--no-flips", "--store", store)
+    if options.voters:
+        alone = options.work / f"alone-{name}"
+        result["predict without votes"] = measure(
+            "predict", run, data, "--out", alone, "--no-flips", "--no-register"
+        )
     result["machine"] = describe("cpu")
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")

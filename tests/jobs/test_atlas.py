@@ -213,12 +213,16 @@ def test_beyond_its_image_a_labelled_case_knows_nothing() -> None:
     label[:, :, :, 4:] = 1  # an organ that the end of the scan cuts
     short = Labelled(np.ascontiguousarray(image[..., :6]), label, (1.0, 1.0, 1.0))
     still = np.zeros((3, *sides), np.float32)
-    found = fused(image, (1.0, 1.0, 1.0), [short], lambda _: still, 2, FusionSettings(search=0))
+    found = fused(
+        image, (1.0, 1.0, 1.0), [short], lambda _, box: still[:, *box], 2, FusionSettings(search=0)
+    ).whole()
     assert np.allclose(found[0, 1, :, :, 4:6], 1)
     assert np.allclose(found[0, 0, :, :, :4], 1)
     assert not found[..., 6:].any(), "nothing is known there"
     whole = Labelled(image, np.concatenate([label, 0 * label], axis=3), (1.0, 1.0, 1.0))
-    found = fused(image, (1.0, 1.0, 1.0), [short, whole], lambda _: still, 2, FusionSettings(search=0))
+    found = fused(
+        image, (1.0, 1.0, 1.0), [short, whole], lambda _, box: still[:, *box], 2, FusionSettings(search=0)
+    ).whole()
     assert np.allclose(found[0, 0, :, :, 6:], 1), "who sees more says what is there"
 
 

@@ -12,7 +12,9 @@ from frugalseg.data.manifest import read_manifest
 from frugalseg.jobs.atlas import registered
 from frugalseg.jobs.first_plan import order
 from frugalseg.jobs.prepare import chosen, prepared
-from frugalseg.jobs.teachers import registrations
+from frugalseg.jobs.registering_pace import pair_seconds
+from frugalseg.jobs.teachers import registering_line, registrations
+from frugalseg.semisup.registration import RegistrationSettings
 from tests.jobs.test_atlas import write_alike
 
 DEFORMED = ["augment.deform=0.5", "atlas={}"]
@@ -38,8 +40,7 @@ def test_the_registrations_that_are_announced_are_those_that_are_made(
     manifest, store = read_manifest(write_alike(tmp_path / "data", 6)), tmp_path / "store"
     config = load_config(method, [*settings, "atlas.registration.iterations=1", "atlas.least=0"])
     split = make_split(manifest, 3, 0)
-    line = registrations(config, split)
-    assert line == f"before it: {pairs} registrations of labelled volumes onto others, kept in the store"
+    assert registrations(config, split) == pairs
     preparation, _ = chosen(manifest, split.readable, config.preprocess)
     cases = order(prepared(manifest, split.readable, store, preparation), split)
     registered(config, manifest, split, cases, store)
@@ -48,4 +49,30 @@ def test_the_registrations_that_are_announced_are_those_that_are_made(
 
 def test_a_run_without_registration_announces_none(tmp_path: Path) -> None:
     split = make_split(read_manifest(write_alike(tmp_path / "data", 4)), 2, 0)
-    assert registrations(load_config("encdec"), split) is None
+    assert registrations(load_config("encdec"), split) == 0
+    assert registering_line(load_config("encdec"), split, []) is None
+
+
+def test_the_time_of_registering_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = read_manifest(write_alike(tmp_path / "data", 4))
+    split = make_split(manifest, 2, 0)
+    monkeypatch.setattr("frugalseg.jobs.teachers.usable_cpus", lambda: 3)
+    monkeypatch.setattr("frugalseg.jobs.teachers.pair_seconds", lambda *_: 90.0)
+    line = registering_line(load_config("encdec", DEFORMED), split, [])
+    wanted = (
+        "before it: 6 registrations of labelled volumes onto others, about 3 min on 3 processors, less what the "
+    )
+    assert line == wanted + "store has of them"
+
+
+def test_a_pairs_time_follows_from_its_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frugalseg.jobs.registering_pace.SIDE", 24)
+    settings = RegistrationSettings(iterations=1, voxels=10_000)
+    ticks = iter([0.0, 5.0] * 3)
+
+    def seconds(*shapes: tuple[int, int, int]) -> float:
+        return pair_seconds(settings, shapes, lambda: next(ticks))
+
+    assert seconds((10, 10, 10)) == pytest.approx(5 * 1000 / 10_000)
+    assert seconds((10, 10, 10), (20, 10, 10)) == pytest.approx(5 * 1500 / 10_000)
+    assert seconds((100, 100, 10)) == pytest.approx(5 * (1 + 0.01 * 9))  # the field of the coarser grid is laid on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from frugalseg.data.warp import Floats
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import read_json_object
 from frugalseg.inference.inputs import find_inputs
@@ -20,8 +22,10 @@ from frugalseg.jobs.ensemble import open_ensemble
 from frugalseg.jobs.info import info, render
 from frugalseg.jobs.predict import predict
 from frugalseg.jobs.train import train
-from frugalseg.jobs.voters import with_votes
+from frugalseg.jobs.voters import bytes_of_votes
 from frugalseg.semisup.registration import NotRegistered, register
+from frugalseg.semisup.undecided import structures_share
+from frugalseg.semisup.votes import Votes, Weighed, with_votes
 from tests.data.datasets import write_nifti
 from tests.jobs.test_atlas import TINY, case, write_alike_with_test
 
@@ -37,8 +41,19 @@ def test_the_mixture_by_hand_in_slabs() -> None:
     wanted[:, :, 1] = net[:, :, 1]
     for axis in range(3):
         slabs = net.flatten(0, 1).split(2, dim=axis + 1)
-        found = torch.cat(list(with_votes(slabs, axis, votes.flatten(0, 1).numpy(), 0.4, 2)), dim=axis + 1)
+        found = torch.cat(list(with_votes(slabs, axis, as_kept(votes.numpy()).slab, 0.4)), dim=axis + 1)
         assert torch.allclose(found, wanted.flatten(0, 1))
+
+
+def as_kept(votes: Floats) -> Votes:
+    """Votes (R, K, x, y, z), in two parts, of the voxels of which anything is known."""
+    known = votes.sum(axis=(0, 1)) > 0
+    half = votes.shape[4] // 2
+    parts = []
+    for start, stop in ((0, half), (half, votes.shape[4])):
+        box = (slice(0, votes.shape[2]), slice(0, votes.shape[3]), slice(start, stop))
+        parts.append(Weighed(box, known[box], votes[:, :, *box]))
+    return Votes(known, tuple(parts), (votes.shape[0], votes.shape[1]))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +77,9 @@ def test_predictions_are_the_mixture(place: Path, tmp_path: Path) -> None:
     (voters,) = model.voters
     assert voters is not None
     prepared = model.prepare(find_inputs([data], {}, model.channels, None, False)[0])
-    votes = voters.vote(prepared[0])
-    assert voters.vote(prepared[0]) is votes, "asked once an image"
+    kept = voters.vote(prepared[0])
+    assert voters.vote(prepared[0]) is kept, "asked once an image"
+    (votes,) = kept.whole()
     net = probability(tmp_path / "net")
     known = votes.sum(axis=0) > 0  # at the edges perhaps nothing is
     assert known[3:-3, 3:-3, 3:-3].all()
@@ -79,6 +95,40 @@ def test_predictions_are_the_mixture(place: Path, tmp_path: Path) -> None:
     assert "`--no-register`" in card(run)
     split = read_json_object(run / "split.json")
     assert set(read_json_object(run / "run.json")["voters"]) == set(split["labelled"])
+
+
+def test_displacements_onto_large_images_are_thinned(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next to nothing changes, and they take a sixteenth."""
+    data, store = place / "data", place / "store"
+    train(
+        data, tmp_path / "run", "encdec", labels=2, overrides=[*VOTE, "atlas.registration.voxels=4096"], store=store
+    )
+    found, held = [], []
+    for thin in (True, False):
+        if not thin:
+            monkeypatch.setattr("frugalseg.jobs.voters.thins", lambda *_: False)
+        model = open_ensemble([tmp_path / "run"], store=store)
+        (voters,) = model.voters
+        assert voters is not None
+        (prepared,) = model.prepare(find_inputs([data], {}, model.channels, None, False)[0])
+        assert prepared.image.size > 4096
+        found.append(voters.vote(prepared).whole())
+        held.append(bytes_of_votes(model.voters, 10**6))
+    assert not np.array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[1]).mean() < 0.01
+    assert held[1] - held[0] == 2 * (12 - 0.75) * 10**6
+
+
+def test_memory_for_votes_is_that_of_what_structures_fill(place: Path) -> None:
+    (voters,) = open_ensemble([place / "run"], store=place / "store").voters
+    assert voters is not None
+    filled = max(structures_share(case.label) for case in voters.cases)
+    assert 0 < filled < 0.5
+    assert voters.bytes_kept(1000) == pytest.approx(1000 * (1 + 2 * filled * (1 + 4 * voters.classes)))
+    everywhere = [replace(case, label=np.ones_like(case.label)) for case in voters.cases]
+    assert replace(voters, cases=tuple(everywhere)).bytes_kept(1000) == 1000 * (2 + 4 * voters.classes)
 
 
 def test_seeds_with_the_same_labels_share_their_voters(

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from frugalseg.semisup.fusion import TRUNCATED, FusionSettings, steps_within, vote
+from frugalseg.semisup.fusion import (
+    TRUNCATED,
+    Ballot,
+    FusionSettings,
+    reach,
+    smoothed,
+    steps_within,
+    vote,
+)
 
 Floats = NDArray[np.float32]
 SIDES = (5, 4, 6)
 CUBES = (1.0, 1.0, 1.0)
+
+
+def ballots(images: Iterable[Floats], shares: Iterable[Floats]) -> Iterator[Ballot]:
+    """Ballots of cases that have the target's channels."""
+    for image, one in zip(images, shares, strict=True):
+        yield Ballot(np.arange(len(image)), image, one)
 
 
 def window(sigma: float) -> Floats:
@@ -30,7 +46,7 @@ def test_it_equals_a_loop_over_voxels_and_votes(search: float) -> None:
     labels = [
         generator.dirichlet([1, 1, 1], (1, *SIDES)).astype(np.float32).transpose(0, 4, 1, 2, 3) for _ in range(3)
     ]
-    found = vote(target, CUBES, zip(images, labels), FusionSettings(window=0.5, search=search, decay=0.5))
+    found = vote(target, CUBES, ballots(images, labels), FusionSettings(window=0.5, search=search, decay=0.5))
     patch = window(0.5)
     reach = patch.shape[0] // 2
     last = np.array(SIDES) - 1
@@ -54,7 +70,7 @@ def test_it_equals_a_loop_over_voxels_and_votes(search: float) -> None:
 
 
 def fuse(target: Floats, images: list[Floats], labels: list[Floats]) -> Floats:
-    return vote(target, CUBES, zip(images, labels, strict=True), FusionSettings(search=0))
+    return vote(target, CUBES, ballots(images, labels), FusionSettings(search=0))
 
 
 def yes_and_no() -> tuple[Floats, Floats]:
@@ -79,8 +95,8 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
         generator.dirichlet([1, 1], (1, *SIDES)).astype(np.float32).transpose(0, 4, 1, 2, 3) for _ in range(3)
     ]
     target = images[0] + np.float32(0.2)
-    one = vote(target, CUBES, zip(images, labels), FusionSettings())
-    other = vote(target, CUBES, zip(images[::-1], labels[::-1]), FusionSettings())
+    one = vote(target, CUBES, ballots(images, labels), FusionSettings())
+    other = vote(target, CUBES, ballots(images[::-1], labels[::-1]), FusionSettings())
     assert one == pytest.approx(other, abs=1e-5)
 
 
@@ -92,9 +108,11 @@ def test_a_case_that_is_a_voxel_off_votes_as_if_it_lay_right() -> None:
     off = [np.roll(array, (1, -1), (-3, -1)) for array in (target, shares)]
     inner = (0, slice(None), slice(2, -2), slice(2, -2), slice(2, -2))
     settings = FusionSettings(decay=0.01)
-    assert vote(target, CUBES, [(off[0], off[1])], settings)[inner] == pytest.approx(shares[inner], abs=0.02)
+    assert vote(target, CUBES, ballots([off[0]], [off[1]]), settings)[inner] == pytest.approx(
+        shares[inner], abs=0.02
+    )
     still = settings.model_copy(update={"search": 0.0})
-    assert np.abs(vote(target, CUBES, [(off[0], off[1])], still) - shares)[inner].mean() > 0.3
+    assert np.abs(vote(target, CUBES, ballots([off[0]], [off[1]]), still) - shares)[inner].mean() > 0.3
 
 
 def test_steps_are_in_voxels_of_the_finest_axis() -> None:
@@ -118,3 +136,26 @@ def test_who_knows_nothing_does_not_vote() -> None:
 def test_nobody_to_vote_is_refused() -> None:
     with pytest.raises(ValueError, match="nobody"):
         vote(np.zeros((1, *SIDES), np.float32), CUBES, [], FusionSettings())
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.2])
+def test_smoothing_is_that_of_scipy(sigma: float) -> None:
+    values = np.random.default_rng(0).standard_normal((9, 1, 14)).astype(np.float32)
+    wanted = ndimage.gaussian_filter(values.astype(np.float64), sigma, mode="nearest", truncate=TRUNCATED)
+    assert smoothed(values, sigma) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("settings", [FusionSettings(), FusionSettings(search=2, window=0.5)])
+def test_nothing_beyond_its_reach_changes_a_vote(settings: FusionSettings) -> None:
+    """And something just within it does: the reach is not too far, either."""
+    generator = np.random.default_rng(3)
+    sides, middle = (15, 15, 15), 7
+    image, target = (generator.standard_normal((1, *sides)).astype(np.float32) for _ in range(2))
+    shares = generator.dirichlet([1, 1], (1, *sides)).astype(np.float32).transpose(0, 4, 1, 2, 3)
+    far = reach(steps_within(settings.search, CUBES, sides), settings.window)[0]
+    before = vote(target, CUBES, ballots([image], [shares]), settings)[..., middle, middle, middle]
+    for beyond in (0, 1):
+        other = image.copy()
+        other[:, middle + far + beyond] += 1
+        after = vote(target, CUBES, ballots([other], [shares]), settings)[..., middle, middle, middle]
+        assert np.array_equal(before, after) == bool(beyond)

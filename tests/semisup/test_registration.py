@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from frugalseg.data.warp import Spacing, restored, thinned, warp
+from frugalseg.data.warp import THIN, Spacing, box_of, restored, warp
 from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, coarser, coarsest, register
 
 SPACING: Spacing = (1.0, 1.5, 2.0)
@@ -109,12 +109,24 @@ def test_images_of_different_sides_are_centred() -> None:
 def test_a_field_that_was_thinned_comes_back(sides: tuple[int, int, int]) -> None:
     slopes = np.random.default_rng(0).standard_normal((3, 3))
     line = np.einsum("ij,jxyz->ixyz", slopes, np.indices(sides)).astype(np.float32) + 40
-    thin = thinned(line)
-    assert thin.dtype == np.float16
-    back = restored(thin, sides)
+    thin = line[:, ::THIN, ::THIN, ::THIN].astype(np.float16)
+    back = restored(thin, box_of((0, 0, 0), sides))
     kept = (slice(None), *(slice(2 * len(range(0, side, 2)) - 1) for side in sides))
     assert back[kept] == pytest.approx(line[kept], abs=0.05)  # linear: exact but for half precision
     assert back.shape == (3, *sides)
+    for first in np.ndindex(3, 2, 2):  # a part of it is read for a part
+        box = box_of(first, (3, 4, 2))
+        assert restored(thin, box) == pytest.approx(back[:, *box], abs=1e-4)
+
+
+@pytest.mark.parametrize("voxels", [2**19, 4096])
+def test_every_second_voxels_displacement_is_that_of_all(voxels: int) -> None:
+    moving, fixed = blobs((24, 21, 19), 1), blobs((25, 20, 17), 2)
+    settings = RegistrationSettings(iterations=5, voxels=voxels)
+    whole = register(moving, fixed, SPACING, (1.1, 0.9, 1.3), settings)
+    few = register(moving, fixed, SPACING, (1.1, 0.9, 1.3), settings, 2)
+    assert few.shape == (3, 13, 10, 9)
+    assert few == pytest.approx(whole[:, ::2, ::2, ::2], abs=1e-5)
 
 
 def test_the_same_pair_gives_the_same_field() -> None:

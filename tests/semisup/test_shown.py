@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frugalseg.semisup.fusion import FusionSettings, vote
+from frugalseg.data.warp import Floats
+from frugalseg.semisup.atlas import Labelled, fused
+from frugalseg.semisup.fusion import FusionSettings
 from frugalseg.semisup.registration import RegistrationSettings, register
 from frugalseg.semisup.shown import shown_by_both
 from tests.semisup.test_registration import SIDES, SPACING, blobs
+
+CUBES = (1.0, 1.0, 1.0)
 
 
 def test_which() -> None:
@@ -36,13 +40,16 @@ def test_a_missing_channel_changes_nothing() -> None:
 
 def test_who_lacks_a_channel_votes_by_the_others() -> None:
     target, near, far = blobs((9, 8, 7), 1), blobs((9, 8, 7), 1) + 0.1, blobs((9, 8, 7), 1) + 0.6
-    shares = np.zeros((2, 1, 2, 9, 8, 7), np.float32)
-    shares[0, :, 0] = shares[1, :, 1] = 1
-    settings = FusionSettings(search=0)
-    wanted = vote(target, (1, 1, 1), [(near, shares[0]), (far, shares[1])], settings)
+    still = np.zeros((3, 9, 8, 7), np.float32)
+
+    def found(target: Floats, images: list[Floats]) -> Floats:
+        cases = [Labelled(image, np.full((1, 9, 8, 7), k, np.uint8), CUBES) for k, image in enumerate(images)]
+        return fused(target, CUBES, cases, lambda _, box: still[:, *box], 2, FusionSettings(search=0)).whole()
+
+    wanted = found(target, [near, far])
+    assert not np.allclose(wanted, 0.5, atol=0.1), "how alike they look says nothing"
     other, nothing = 5 * blobs((9, 8, 7), 4), np.zeros((1, 9, 8, 7), np.float32)
     two = [np.concatenate([near, nothing]), np.concatenate([far, other])]
-    found = vote(np.concatenate([target, nothing]), (1, 1, 1), list(zip(two, shares, strict=True)), settings)
-    assert found == pytest.approx(wanted)
-    lacks = [(np.concatenate([near, nothing]), shares[0]), (np.concatenate([far, nothing]), shares[1])]
-    assert vote(np.concatenate([target, other]), (1, 1, 1), lacks, settings) == pytest.approx(wanted)
+    assert found(np.concatenate([target, nothing]), two) == pytest.approx(wanted)
+    lacks = [np.concatenate([near, nothing]), np.concatenate([far, nothing])]
+    assert found(np.concatenate([target, other]), lacks) == pytest.approx(wanted)

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.data.warp import THIN, Floats, Spacing, displaced, sample, within
+from frugalseg.data.warp import THIN, Floats, Sides, Spacing, around, column, displaced, sample, within
 
-Sides = tuple[int, int, int]
 Read = Callable[[Sides, Sides], NDArray[Any]]
 """Reads a box, given its first voxel and its sides, which lies inside the array (lead, x, y, z)."""
 
@@ -46,7 +45,7 @@ class Deformed:
 
     def look_up(self, box: Floats) -> Floats:
         """Return the crop (C, x, y, z) of a case, given the box of it."""
-        return sample(box, self.places - _column(self.start))
+        return sample(box, self.places - column(self.start))
 
 
 def deformed(
@@ -76,29 +75,15 @@ def deformed(
     if matrix is not None:
         steps = np.einsum("ab,bxyz->axyz", matrix.astype(np.float32), steps)
     there, here = (np.array(size) for size in (deformation.spacing, spacing))
-    steps = steps * _column(here / there)  # the crop keeps the case's own spacing
+    steps = steps * column(here / there)  # the crop keeps the case's own spacing
     middle, own_middle = ((np.array(sides) - 1) / 2 for sides in (deformation.shape, shape))
-    voxels = np.asarray(steps + _column((centre - own_middle) * here / there + middle), np.float32)
+    voxels = np.asarray(steps + column((centre - own_middle) * here / there + middle), np.float32)
     sides, read = field
     thin = np.asarray(voxels / THIN, np.float32)
-    first, box = _around(thin, sides)
-    whole = sample(read(first, box).astype(np.float32), thin - _column(first))
-    centred = (voxels - _column(middle)) * _column(there / here) + _column(own_middle)
+    first, box = around(thin, sides)
+    whole = sample(read(first, box).astype(np.float32), thin - column(first))
+    centred = (voxels - column(middle)) * column(there / here) + column(own_middle)
     laid = displaced(voxels, whole, spacing, deformation.spacing)
     places = np.asarray(centred + np.float32(part) * (laid - centred), np.float32)
     inside = within(voxels, deformation.shape) & within(places, shape)
-    return Deformed(places, inside, *_around(places, shape))
-
-
-def _column(values: Any) -> Floats:
-    return np.asarray(values, np.float32).reshape(3, 1, 1, 1)
-
-
-def _around(places: Floats, sides: Sides) -> tuple[Sides, Sides]:
-    """Return first voxel and sides of the box in an array of these sides that holds the places' neighbours."""
-    flat = places.reshape(3, -1)
-    last = np.array(sides) - 1
-    low = np.clip(np.floor(flat.min(axis=1)), 0, last).astype(int)
-    high = np.clip(np.ceil(flat.max(axis=1)), 0, last).astype(int)
-    first, box = low.tolist(), (high - low + 1).tolist()
-    return (first[0], first[1], first[2]), (box[0], box[1], box[2])
+    return Deformed(places, inside, *around(places, shape))

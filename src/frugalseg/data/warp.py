@@ -7,6 +7,8 @@ moving one has at v * spacing + d(v).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from torch.nn import functional
 
 Floats = NDArray[np.float32]
 Spacing = tuple[float, float, float]
+Sides = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+"""A part of a grid, each slice with a start and a stop inside it."""
 THIN = 2  # of so many voxels along each axis one keeps its displacement
 
 
@@ -29,10 +34,15 @@ def warp(volume: Floats, displacement: Floats, volume_spacing: Spacing, spacing:
     return sample(volume, places_of(displacement, volume_spacing, spacing))
 
 
-def places_of(displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:
-    """Return the places (3, x, y, z), in voxels of the moving image, that a displacement takes its voxels to."""
-    sides = displacement.shape[1:]
-    voxels = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in sides), indexing="ij"))
+def places_of(displacement: Floats, volume_spacing: Spacing, spacing: Spacing, first: Sides = (0, 0, 0)) -> Floats:
+    """Return the places (3, x, y, z), in voxels of the moving image, that a displacement takes its voxels to.
+
+    `first`: the voxel of the fixed image's grid that the displacement, of a box of it, begins with.
+    """
+    ends = zip(first, displacement.shape[1:], strict=True)
+    voxels = np.stack(
+        np.meshgrid(*(np.arange(low, low + side, dtype=np.float32) for low, side in ends), indexing="ij")
+    )
     return displaced(voxels, displacement, volume_spacing, spacing)
 
 
@@ -49,15 +59,46 @@ def displaced(voxels: Floats, displacement: Floats, volume_spacing: Spacing, spa
     return np.asarray((voxels * here + displacement) / there)
 
 
-def thinned(displacement: Floats) -> NDArray[np.float16]:
-    """Return every second voxel of a displacement, in half precision: it is smooth, and 16 times smaller so."""
-    return displacement[:, ::THIN, ::THIN, ::THIN].astype(np.float16)
+def restored(thin: NDArray[np.float16], box: Box) -> Floats:
+    """Return a box of a displacement (3, x, y, z) of which every `THIN`th voxel is told, linear between them.
+
+    In half precision: it is smooth, and 16 times smaller so.
+    """
+    last = [side - 1 for side in thin.shape[1:]]
+    first = [part.start // THIN for part in box]
+    ends = [min(-(-(part.stop - 1) // THIN), end) for part, end in zip(box, last, strict=True)]
+    parts = [
+        np.arange(part.start, part.stop, dtype=np.float32) / THIN - low
+        for part, low in zip(box, first, strict=True)
+    ]
+    near = thin[:, *(slice(low, high + 1) for low, high in zip(first, ends, strict=True))]
+    return sample(near.astype(np.float32), np.stack(np.meshgrid(*parts, indexing="ij")))
 
 
-def restored(thin: NDArray[np.float16], sides: tuple[int, int, int]) -> Floats:
-    """Return the displacement (3, *sides) that `thinned` was made of, linear between its voxels."""
-    parts = [np.arange(side, dtype=np.float32) / THIN for side in sides]
-    return sample(thin.astype(np.float32), np.stack(np.meshgrid(*parts, indexing="ij")))
+def around(places: Floats, sides: tuple[int, ...]) -> tuple[Sides, Sides]:
+    """Return first voxel and sides of the box in an array of these sides that holds the places' neighbours."""
+    flat = places.reshape(3, -1)
+    last = np.array(sides) - 1
+    low = np.clip(np.floor(flat.min(axis=1)), 0, last).astype(int)
+    high = np.clip(np.ceil(flat.max(axis=1)), 0, last).astype(int)
+    first, box = low.tolist(), (high - low + 1).tolist()
+    return (first[0], first[1], first[2]), (box[0], box[1], box[2])
+
+
+def box_of(first: Sides, sides: Sides) -> Box:
+    """Return the box that begins with this voxel and has these sides."""
+    x, y, z = (slice(low, low + side) for low, side in zip(first, sides, strict=True))
+    return x, y, z
+
+
+def corner(box: Box) -> Sides:
+    """Return a box's first voxel."""
+    return box[0].start, box[1].start, box[2].start
+
+
+def column(values: Any) -> Floats:
+    """Return three numbers as (3, 1, 1, 1), one for each axis of places."""
+    return np.asarray(values, np.float32).reshape(3, 1, 1, 1)
 
 
 def sample(volume: Floats, places: Floats) -> Floats:

@@ -93,7 +93,7 @@ def voted(
     workers: int | None = None,
 ) -> list[StoredCase]:
     """Return cases with the probabilities that registered labelled ones give them, each without its own vote."""
-    count = workers or workers_that_fit([*known, *targets], len(known), scheme)
+    count = workers or workers_that_fit([*known, *targets], len(known), scheme, settings.fusion)
     guesses = Registrations(known, scheme, settings, root).label(targets, count)
     return [
         # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
@@ -118,7 +118,7 @@ def with_deformations(
     others = [[case for case in cases if case.name != one.name][:SHAPES] for one in known]
     pairs = [(one, other) for one, some in zip(known, others, strict=True) for other in some]
     atlas = Registrations(known, scheme, settings, root)
-    made = iter(atlas.lay(pairs, workers or workers_that_fit(cases, 1, scheme)))
+    made = iter(atlas.lay(pairs, workers or workers_that_fit(cases, 1, scheme, settings.fusion)))
     bent = []
     for one, some in zip(known, others, strict=True):
         laid = [(entry, other) for other in some if (entry := next(made)) is not None]
@@ -159,7 +159,7 @@ def require_useful(
         say("atlas: with one labelled case nothing tells how well registration works here")
         return
     atlas = Registrations(checked, scheme, settings, root)
-    made = atlas.label(checked, workers or workers_that_fit(checked, len(checked), scheme))
+    made = atlas.label(checked, workers or workers_that_fit(checked, len(checked), scheme, settings.fusion))
     require_alike(checked, [entry.array("guess") for entry in made], scheme, settings.least)
 
 
@@ -175,7 +175,7 @@ def require_alike(known: Sequence[StoredCase], made: Sequence[Path], scheme: Lab
         truth = np.asarray(open_array(case.label)[:])
         shares = np.asarray(open_array(path)[:])
         found = shares.reshape(scheme.groups, scheme.classes, *truth.shape[1:])
-        scores.append(dice(found.astype(np.float32), truth))
+        scores.append(dice(found, truth))
     told = [score for score in scores if not np.isnan(score)]
     if not told:
         say("atlas: the labelled cases that were looked at have no structure; nothing tells how registration works")

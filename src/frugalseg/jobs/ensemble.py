@@ -20,7 +20,9 @@ from frugalseg.inference.restore import Place, placed_blocks
 from frugalseg.inference.window import slabs, thin_axis
 from frugalseg.jobs.ensemble_record import ENSEMBLE, read_ensemble
 from frugalseg.jobs.model import Model, load_model
-from frugalseg.jobs.voters import Laid, Voters, voters_of, with_votes
+from frugalseg.jobs.voters import Laid, Voters
+from frugalseg.jobs.voters_of_run import voters_of
+from frugalseg.semisup.votes import with_votes
 from frugalseg.training.plan import Plan
 
 LEAST = 1e-7  # a probability below this counts as this, as where the temperature was found
@@ -140,7 +142,7 @@ def blocks_of(
     axis, blended = slabs_of(model, prepared, flips)
     if voters is not None:
         share = model.config.inference.registration
-        blended = with_votes(blended, axis, voters.vote(prepared), share, model.scheme.groups)
+        blended = with_votes(blended, axis, voters.vote(prepared).slab, share)
     return placed_blocks(prepared.placement, blended, axis)
 
 

@@ -27,8 +27,8 @@ from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.predict import file_words, predict_case
 from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, written_files
 from frugalseg.jobs.prepare import chosen, workers_that_fit
+from frugalseg.jobs.registrations import files_of
 from frugalseg.jobs.show import bar, say
-from frugalseg.jobs.voters import files_of
 from frugalseg.semisup.registration import VOXELS, registration_version
 
 

@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from frugalseg.data.names import LONGEST
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import Entry, StoredCase, open_array
-from frugalseg.data.warp import Floats, restored, thinned
+from frugalseg.data.warp import THIN, Floats, restored
 from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.jobs.show import bar, say
 from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
+from frugalseg.semisup.fusion import FusionSettings
 from frugalseg.semisup.registration import NotRegistered, one_thread, register, registration_version
 
 Made = TypeVar("Made")
 HALF = LONGEST // 2  # bytes
-FIELDS, GUESSES = 3, 5  # versions of what is computed: another one makes it anew
+FIELDS, GUESSES = 3, 6  # versions of what is computed: another one makes it anew
 
 
 class NotAlikeError(UserError):
@@ -111,12 +112,11 @@ class Registrations:
                     "atlas",
                 )
             fields: list[NDArray[np.float16]] = [np.asarray(open_array(one.array("field"))[:]) for _, one in laid]
-            sides = (image.shape[1], image.shape[2], image.shape[3])
-            probable = fused(
+            votes = fused(
                 image, target.spacing, [self._labelled(case) for case, _ in laid],
-                lambda number: restored(fields[number], sides), self.scheme.classes, self.settings.fusion,
+                lambda number, box: restored(fields[number], box), self.scheme.classes, self.settings.fusion,
             )  # fmt: skip
-            shares = np.rint(255 * probable.clip(0, 1)).astype(np.uint8)
+            shares = votes.rounded()
             arrays = {"guess": shares.reshape(-1, *shares.shape[2:])}
             entry.write(arrays, {"labelled": [case.name for case, _ in laid]})
         return entry
@@ -146,7 +146,7 @@ class Registrations:
                 # Read anew: many labelled images held at once are more than the registration of two needs.
                 found = register(
                     stored_image(case), stored_image(target), case.spacing, target.spacing,
-                    self.settings.registration,
+                    self.settings.registration, THIN,
                 )  # fmt: skip
             except MemoryError as error:  # the images may be alike all the same: nothing is left out for it
                 raise DataError(
@@ -157,7 +157,7 @@ class Registrations:
             except NotRegistered as error:
                 say(f"atlas: {case.name} cannot be registered onto {target.name}, and is not ({error})")
                 return None
-            entry.write({"field": thinned(found)}, {})
+            entry.write({"field": found.astype(np.float16)}, {})
         return entry
 
 
@@ -177,9 +177,17 @@ def stored_labelled(case: StoredCase) -> Labelled:
     return Labelled(stored_image(case), np.asarray(open_array(case.label)[:]), case.spacing)
 
 
-def workers_that_fit(cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme) -> int:
+def files_of(case: StoredCase) -> list[str]:
+    """Return the names of a labelled case's arrays in the store, which carry their keys."""
+    assert case.label is not None
+    return [case.image.name, case.label.name]
+
+
+def workers_that_fit(
+    cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme, settings: FusionSettings
+) -> int:
     """Return how many cases are fused at a time: one a processor, fewer where half of the free memory ends."""
     largest = max((math.prod(case.shape) for case in cases), default=1)
     channels = max((len(case.background) for case in cases), default=1)
-    each = bytes_needed(largest, channels, scheme.outputs, labelled)
+    each = bytes_needed(largest, channels, scheme.outputs, labelled, settings)
     return max(1, min(usable_cpus(), free_memory() // 2 // each))

@@ -17,7 +17,7 @@ from frugalseg.jobs.initial import Initial
 from frugalseg.jobs.prepare import cases_from_headers, chosen, workers_that_fit
 from frugalseg.jobs.run import TrainResult
 from frugalseg.jobs.show import say
-from frugalseg.jobs.teachers import registrations
+from frugalseg.jobs.teachers import registering_line
 from frugalseg.training.plan import Plan
 
 
@@ -42,11 +42,11 @@ def rehearse(
     config, plan = fitting(config, plan, manifest, out, fixed)
     for what, why in plan.reasons.items():
         say(f"{what}: {why}")
-    if (line := registrations(config, split)) is not None:
+    on_grids = cases_from_headers(manifest, plan.preparation or Preparation())
+    if (line := registering_line(config, split, on_grids)) is not None:
         say(line)
     if config.pretrain is not None and initial is None:
         say(f"before it: {config.pretrain.steps} steps of pre-training ({', '.join(config.pretrain.auxiliary)})")
         first, seen = config.of_pretraining(), without_labels(manifest, (*split.held_out, *split.validation))
-        by_name = {case.name: case for case in cases_from_headers(manifest, plan.preparation or Preparation())}
-        fitting(*first_plan(first, manifest, order(list(by_name.values()), seen), seen), manifest, out, None)
+        fitting(*first_plan(first, manifest, order(on_grids, seen), seen), manifest, out, None)
     return TrainResult(out, 0, plan.steps, None)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
+from frugalseg.data.scheme import LabelScheme
 from frugalseg.data.store import Entry, StoredCase, default_store, open_array
 from frugalseg.data.warp import Floats
 from frugalseg.errors import DataError, UserError
@@ -25,10 +26,10 @@ from frugalseg.files import hash_value
 from frugalseg.inference.inputs import PredictionInput
 from frugalseg.jobs.ensemble import Ensemble, open_ensemble, slabs_of
 from frugalseg.jobs.predict_needs import say_needs
-from frugalseg.jobs.registrations import NotAlikeError, Registrations, workers_that_fit
+from frugalseg.jobs.registrations import NotAlikeError, Registrations, files_of, workers_that_fit
 from frugalseg.jobs.show import bar, say
 from frugalseg.jobs.teacher_runs import TeacherRun, TeacherRuns
-from frugalseg.jobs.voters import files_of, with_votes
+from frugalseg.semisup.votes import SlabOf, with_votes
 
 VERSION = 1  # of what is computed: another one makes it anew
 
@@ -116,7 +117,7 @@ class Taught:
         if [files_of(case) for case in known] != list(run.voters.values()):
             say(f"{run.known.run}: teaches without its registered cases, which are not those of this run")
             return None
-        workers = workers_that_fit([*known, *targets], len(known), self.manifest.scheme)
+        workers = workers_that_fit([*known, *targets], len(known), self.manifest.scheme, config.atlas.fusion)
         try:
             return Registrations(known, self.manifest.scheme, config.atlas, self.root).label(targets, workers)
         except NotAlikeError as error:
@@ -124,6 +125,19 @@ class Taught:
                 f"gives its registered labelled cases a share of what it says, and {error}; choose another teacher",
                 run.known.run,
             ) from error
+
+
+def kept_votes(entry: Entry, scheme: LabelScheme) -> SlabOf:
+    """Return what gives slabs of votes that are kept in the store."""
+    array = open_array(entry.array("guess"))
+
+    def slab(axis: int, start: int, stop: int) -> Floats:
+        box = [slice(None)] * 4
+        box[axis + 1] = slice(start, stop)
+        found = np.asarray(array[tuple(box)], np.float32) / np.float32(255)
+        return found.reshape(scheme.groups, scheme.classes, *found.shape[1:])
+
+    return slab
 
 
 def said(
@@ -147,9 +161,8 @@ def said(
     for member, own, vote in zip(ensemble.members, prepared, votes, strict=True):
         axis, slabs = slabs_of(member, own, flips=True)
         if vote is not None:
-            shares: Floats = np.asarray(open_array(vote.array("guess"))[:], np.float32) / np.float32(255)
             share = member.config.inference.registration
-            slabs = with_votes(slabs, axis, shares, share, ensemble.scheme.groups)
+            slabs = with_votes(slabs, axis, kept_votes(vote, ensemble.scheme), share)
         streams.append(slabs)
     rows = [
         (255 * ensemble.calibrated(sum(parts[1:], parts[0]) / len(parts)).clamp(0, 1)).round().byte()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from frugalseg.config import Config
@@ -9,16 +10,33 @@ from frugalseg.data.budget import Split
 from frugalseg.data.manifest import Manifest
 from frugalseg.data.store import StoredCase
 from frugalseg.jobs.atlas import CHECKED, SHAPES, registered
+from frugalseg.jobs.needs_text import duration
 from frugalseg.jobs.record import atlas_mark
+from frugalseg.jobs.registering_pace import pair_seconds
 from frugalseg.jobs.registrations import NotAlikeError
+from frugalseg.jobs.resources import usable_cpus
 from frugalseg.jobs.show import say
 from frugalseg.training.processes import Processes
 
 
-def registrations(config: Config, split: Split) -> str | None:
-    """Return a line about the registrations that a run begins with, those in the store included."""
-    if config.atlas is None:
+def registering_line(config: Config, split: Split, cases: Sequence[StoredCase]) -> str | None:
+    """Return a line about what a run registers before its first step, None if nothing; cases: of the data set."""
+    pairs = registrations(config, split)
+    if not pairs or config.atlas is None:
         return None
+    seconds = pairs * pair_seconds(config.atlas.registration, [case.shape for case in cases])
+    count = usable_cpus()
+    with_what = f"{count} processor{'s' * (count > 1)}"
+    return (
+        f"before it: {pairs} registrations of labelled volumes onto others, about {duration(seconds / count)} on "
+        f"{with_what}, less what the store has of them"
+    )
+
+
+def registrations(config: Config, split: Split) -> int:
+    """Return how many registrations a run begins with, those in the store included."""
+    if config.atlas is None:
+        return 0
     labelled, known = len(split.labelled), min(len(split.labelled), config.atlas.most)
     cases = range(labelled + len(split.unlabelled))
     pairs = 0
@@ -31,7 +49,7 @@ def registrations(config: Config, split: Split) -> str | None:
         if config.augment.deform:
             onto.update([case for case in cases if case != one][:SHAPES])
         pairs += len(onto - {one})
-    return f"before it: {pairs} registrations of labelled volumes onto others, kept in the store"
+    return pairs
 
 
 def registered_once(

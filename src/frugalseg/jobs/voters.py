@@ -1,41 +1,55 @@
 """Labelled cases that vote when an image is predicted: registered onto it, they have a share beside the network.
 
-A model's folder does not hold them: they are images of patients. They are read from the data set that the run was
-trained on, and must be what the run began with.
+Memory does not grow with their number where images are large: displacements are thinned there, and votes are kept
+where they were weighed.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from frugalseg.data.budget import Split
-from frugalseg.data.manifest import DataSource, read_manifest
-from frugalseg.data.prepare import prepare
 from frugalseg.data.preprocess import Prepared
-from frugalseg.data.store import StoredCase, default_store
-from frugalseg.data.warp import Floats
-from frugalseg.errors import DataError, UserError
-from frugalseg.files import read_json_object
-from frugalseg.formats import RUN_FORMAT, VOTERS, describing, read_sealed
-from frugalseg.jobs.model import Model
-from frugalseg.jobs.prepare import bytes_reading
-from frugalseg.jobs.record import RECORD, SPLIT
-from frugalseg.jobs.registrations import stored_labelled
-from frugalseg.jobs.resources import at_a_time, free_memory, usable_cpus
-from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
-from frugalseg.semisup.registration import NotRegistered, one_thread, register
+from frugalseg.data.store import StoredCase
+from frugalseg.data.warp import THIN, Box, Floats, Spacing, restored
+from frugalseg.errors import UserError
+from frugalseg.jobs.registrations import files_of, stored_labelled
+from frugalseg.jobs.resources import free_memory, usable_cpus
+from frugalseg.semisup.atlas import BYTES_MASKS, AtlasSettings, Labelled, bytes_of_block, fused
+from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, one_thread, register
+from frugalseg.semisup.undecided import structures_share
+from frugalseg.semisup.votes import Votes
 
 BYTES_REGISTERING = 140  # of a voxel of the grid on which a pair is registered: measured
-BYTES_LAYING = 44  # and of a voxel of the image, where that is another: its mean, and its displacements twice
-WAY_OUT = "say with --data where the run's data set is, or predict with --no-register"
+BYTES_LAYING = 12  # and of a voxel of the image, where that is another: its mean, and its displacement: measured
+WHOLE_BYTES = 12  # of a voxel's displacement, three numbers in single precision
+THIN_BYTES = 6 / THIN**3  # three in half precision, of every second voxel along each axis
+SPREAD = 2  # the part of an image where votes are weighed over the part that structures' blocks fill in a label
+Displacement = Callable[[Box], Floats]
+"""Gives a box (3, x, y, z) of a displacement, in mm."""
+
+
+def laid_onto(case: Labelled, image: Floats, spacing: Spacing, settings: RegistrationSettings) -> Displacement:
+    """Register a labelled case onto an image; of a large one every second voxel's displacement is kept, in halves.
+
+    Raises:
+        NotRegistered: No displacement was found.
+        MemoryError: Memory ran out.
+    """
+    if not thins(settings, image[0].size):
+        every = register(case.image, image, case.spacing, spacing, settings)
+        return lambda box: every[:, *box]
+    few = register(case.image, image, case.spacing, spacing, settings, THIN).astype(np.float16)
+    return lambda box: restored(few, box)
+
+
+def thins(settings: RegistrationSettings, voxels: int) -> bool:
+    """Whether displacements onto an image of so many voxels are thinned: those that a coarser grid has."""
+    return voxels > settings.voxels
 
 
 @dataclass(eq=False)
@@ -46,7 +60,7 @@ class Laid:
     """
 
     cases: dict[str, Labelled] = field(default_factory=dict)
-    fields: dict[str, Floats | None] = field(default_factory=dict)
+    fields: dict[str, Displacement | None] = field(default_factory=dict)
     onto: Prepared | None = None
 
     def case(self, stored: StoredCase) -> Labelled:
@@ -77,15 +91,15 @@ class Voters:
     laid: Laid = field(default_factory=Laid)
     lost: tuple[str, ...] = ()
     """The cases that could not be registered onto the last image, and had no vote."""
-    _last: tuple[Prepared, Floats] | None = None
+    _last: tuple[Prepared, Votes] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def like(self, other: Voters) -> bool:
         """Whether others are the same cases, registered and fused in the same way."""
         return self.files == other.files and self.settings == other.settings
 
-    def vote(self, prepared: Prepared) -> Floats:
-        """Return the probabilities (R x K, x, y, z) of a prepared image, 0 for all where nothing is known.
+    def vote(self, prepared: Prepared) -> Votes:
+        """Return what they say about a prepared image.
 
         Raises:
             UserError: Memory ran out.
@@ -106,28 +120,40 @@ class Voters:
         own = self.settings.registration.voxels
         return BYTES_REGISTERING * min(voxels, own) + (BYTES_LAYING * voxels if voxels > own else 0)
 
+    def threads(self, voxels: int) -> int:
+        """Return how many blocks are voted about at a time: one a processor, if half of the memory is enough."""
+        return max(1, min(usable_cpus(), free_memory() // 2 // self._bytes_block(voxels)))
+
+    def _bytes_block(self, voxels: int) -> int:
+        channels, outputs = len(self.cases[0].image), len(self.cases[0].label) * self.classes
+        return bytes_of_block(voxels, channels, outputs, self.settings.fusion)
+
     @property
     def keys(self) -> list[str]:
         """What tells each case's displacement from others: its files, and how it is registered."""
         how = self.settings.registration.model_dump_json()  # within one command alone
         return [" ".join([*files, how]) for files in self.files.values()]
 
-    def bytes_making(self, voxels: int) -> int:
-        """Return what is held while the vote about an image of so many voxels is made, beside displacements."""
-        channels, outputs = len(self.cases[0].image), len(self.cases[0].label) * self.classes
-        laying = self.workers(voxels) * self.bytes_registering(voxels)
-        return max(laying, bytes_needed(voxels, channels, outputs, 0))
+    def bytes_kept(self, voxels: int) -> float:
+        """Return what the vote about an image of so many voxels takes: as much is weighed as in a labelled case."""
+        filled = max(structures_share(case.label) for case in self.cases)
+        return voxels * (1 + min(1, SPREAD * filled) * (1 + 4 * len(self.cases[0].label) * self.classes))
 
-    def _vote(self, prepared: Prepared) -> Floats:
+    def bytes_making(self, voxels: int) -> int:
+        """Return what is held while the vote about an image of so many voxels is made, beside what is kept."""
+        laying = self.workers(voxels) * self.bytes_registering(voxels)
+        return max(laying, BYTES_MASKS * voxels + self.threads(voxels) * self._bytes_block(voxels))
+
+    def _vote(self, prepared: Prepared) -> Votes:
         x, y, z = prepared.placement.prepared_grid.spacing
         spacing, image = (x, y, z), prepared.image
         known = self.laid.fields
         self.laid.begin(prepared)
         missing = {key: case for key, case in zip(self.keys, self.cases, strict=True) if key not in known}
 
-        def lay(case: Labelled) -> Floats | None:
+        def lay(case: Labelled) -> Displacement | None:
             try:
-                return register(case.image, image, case.spacing, spacing, self.settings.registration)
+                return laid_onto(case, image, spacing, self.settings.registration)
             except NotRegistered:  # this one does not vote
                 return None
             except MemoryError as error:
@@ -144,96 +170,18 @@ class Voters:
         cases = [case for case, one in zip(self.cases, laid, strict=True) if one is not None]
         fields = [one for one in laid if one is not None]
         if not cases:
-            groups = len(self.cases[0].label)
-            return np.zeros((groups * self.classes, *image.shape[1:]), np.float32)
-        found = fused(image, spacing, cases, lambda number: fields[number], self.classes, self.settings.fusion)
-        return found.reshape(-1, *found.shape[2:])
+            nothing = np.zeros(image.shape[1:], np.bool_)
+            return Votes(nothing, (), (len(self.cases[0].label), self.classes))
+        return fused(
+            image, spacing, cases, lambda number, box: fields[number](box), self.classes, self.settings.fusion,
+            self.threads(image[0].size),
+        )  # fmt: skip
 
 
 def bytes_of_votes(voters: Sequence[Voters | None], voxels: int) -> int:
     """Return what the votes of an ensemble's voters about an image of so many voxels hold at most."""
     asked = list(dict.fromkeys(one for one in voters if one is not None))
     pairs = {key for one in asked for key in one.keys}
-    kept = sum(4 * len(one.cases[0].label) * one.classes * voxels for one in asked)
-    displacements = 12 * len(pairs) * voxels  # three numbers in single precision
-    return displacements + kept + max((one.bytes_making(voxels) for one in asked), default=0)
-
-
-def with_votes(slabs: Iterable[Tensor], axis: int, votes: Floats, share: float, groups: int) -> Iterator[Tensor]:
-    """Yield a network's slabs (R x K, x, y, z) along an axis, the votes mixed in where something is known.
-
-    Args:
-        slabs: The network's probabilities, in order, that make up the volume.
-        axis: 0, 1 or 2.
-        votes: (R x K, x, y, z), 0 for all classes of a group where nothing is known.
-        share: Of the votes.
-        groups: R.
-    """
-    start = 0
-    for slab in slabs:
-        stop = start + slab.shape[axis + 1]
-        part = torch.from_numpy(votes).narrow(axis + 1, start, stop - start).unflatten(0, (groups, -1))
-        known = share * part.sum(dim=1, keepdim=True)
-        yield ((1 - known) * slab.unflatten(0, (groups, -1)) + share * part).flatten(0, 1)
-        start = stop
-
-
-def voters_of(run: Path, model: Model, data: DataSource | None, store: Path | None, laid: Laid) -> Voters | None:
-    """Return a run's voters, None where its configuration gives them no share.
-
-    Args:
-        run: The run's folder.
-        model: Its model.
-        data: The run's data set, if it is not where it was.
-        store: Where prepared cases are kept.
-        laid: What the ensemble's voters share.
-
-    Raises:
-        UserError: The data set is not there.
-        DataError: A labelled case is not what the run began with.
-    """
-    settings = model.config.atlas
-    if not model.config.inference.registration or settings is None:
-        return None
-    facts = read_sealed(run / RECORD, RUN_FORMAT)
-    with describing("a run", run / RECORD):
-        files = {str(name): [str(file) for file in pair] for name, pair in dict(facts[VOTERS]).items()}
-        there = dict(facts["data"])
-        beside = [Path(there[key]) if key in there else None for key in ("label_maps", "describe")]
-        source = DataSource(Path(there["folder"]), *beside)
-    if data is not None:
-        source = DataSource(data.path, data.label_maps or source.label_maps, data.describe or source.describe)
-    split = Split.from_json(read_json_object(run / SPLIT), run / SPLIT)
-    if not source.path.exists():
-        raise UserError(
-            f"is not there any more, and its labelled cases vote in every prediction; {WAY_OUT}", source.path
-        )
-    try:
-        manifest = read_manifest(source)  # of its files those of the voters alone need be there
-    except UserError as error:
-        raise UserError(f"{error.what}; or {WAY_OUT}", error.where) from error
-    by_name = {case.name: case for case in manifest.training}
-    if missing := [name for name in split.labelled if name not in by_name]:
-        raise DataError(
-            f"has no training case {missing[0]!r}, which votes in every prediction; {WAY_OUT}", source.path
-        )
-    known = [by_name[name] for name in split.labelled]
-    known = known[: settings.most]
-    for path in (path for case in known for path in (*case.images, case.label)):
-        if path is not None and not path.is_file():
-            raise UserError(f"is not there any more, and votes in every prediction; {WAY_OUT}", path)
-    workers = at_a_time(bytes_reading(known))
-    cases = prepare(manifest, known, set(split.labelled), store or default_store(), model.preparation, workers)
-    for case in cases:
-        if files_of(case) != files.get(case.name):
-            raise DataError(
-                f"the image or label of {case.name!r} is not what the run began with; {WAY_OUT}", source.path
-            )
-    own = {case.name: files[case.name] for case in cases}
-    return Voters(tuple(laid.case(case) for case in cases), own, settings, model.scheme.classes, laid)
-
-
-def files_of(case: StoredCase) -> list[str]:
-    """Return the names of a labelled case's arrays in the store, which carry their keys."""
-    assert case.label is not None
-    return [case.image.name, case.label.name]
+    votes = round(sum(one.bytes_kept(voxels) for one in asked))
+    each = THIN_BYTES if all(thins(one.settings.registration, voxels) for one in asked) else WHOLE_BYTES
+    return round(each * len(pairs) * voxels) + votes + max((one.bytes_making(voxels) for one in asked), default=0)

@@ -7,6 +7,7 @@ network it knows more than the network does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from frugalseg.data.warp import Floats, Spacing, places_of, sample, within
-from frugalseg.semisup.fusion import FusionSettings, vote
+from frugalseg.data.warp import Box, Floats, Spacing, around, box_of, column, corner, places_of, sample, within
+from frugalseg.semisup.fusion import LEAST_KNOWN, Ballot, FusionSettings, reach, steps_within, vote, window_reach
 from frugalseg.semisup.registration import RegistrationSettings
+from frugalseg.semisup.shown import shown_by_both
+from frugalseg.semisup.undecided import BLOCK, Part, among_background, blocks, parts, widened
+from frugalseg.semisup.votes import Votes, Weighed
 from frugalseg.settings import Settings
 
 IGNORED = 255
+BYTES_MASKS = 4  # of a voxel: where something is known, undecided, and about it
+Displacements = Callable[[int, Box], Floats]
+"""A box (3, x, y, z) of the displacement, in mm, of the case of that number onto the target."""
 
 
 class AtlasSettings(Settings):
@@ -51,41 +58,85 @@ def fused(
     target: Floats,
     spacing: Spacing,
     cases: Sequence[Labelled],
-    field: Callable[[int], Floats],
+    field: Displacements,
     classes: int,
     settings: FusionSettings,
-) -> Floats:
-    """Return the probabilities (R, K, x, y, z) of the target's classes, 0 for all where nothing is known.
+    threads: int = 1,
+) -> Votes:
+    """Return what labelled cases that are registered onto a target say about its classes.
 
-    Of the cases' warped images and labels one is held at a time. Beyond its image a case knows nothing.
+    Beyond its image a case knows nothing. Votes are weighed about every voxel that some case is not sure about or
+    has such a one in reach (`undecided`), a block at a time. All others are background where at least half of the
+    cases know something.
 
     Args:
         target: (C, x, y, z).
         spacing: Of its grid, in mm.
-        cases: The labelled cases.
-        field: The displacement of the case of that number onto the target (`registration.register`).
+        cases: The labelled cases, at least one.
+        field: A box of the displacement of the case of that number onto the target (`registration.register`).
         classes: K.
         settings: How they vote.
+        threads: Blocks at a time.
     """
+    x, y, z = target.shape[1:]
+    steps = steps_within(settings.search, spacing, (x, y, z))
+    channels = [shown_by_both(target, case.image) for case in cases]
+    undecided, known = np.zeros((x, y, z), np.bool_), np.zeros((x, y, z), np.bool_)
 
-    def warped() -> Iterator[tuple[Floats, Floats]]:
+    def look(block: Box) -> None:
+        knowing = np.zeros(undecided[block].shape, np.uint32)
         for number, case in enumerate(cases):
-            shares = shares_of(case.label, classes)
-            both = np.concatenate([case.image, shares.reshape(-1, *shares.shape[2:])])
-            places = places_of(field(number), case.spacing, spacing)
-            there, channels = sample(both, places), len(case.image)
-            there[channels:] *= within(places, case.image.shape[1:])
-            yield there[:channels], there[channels:].reshape(*shares.shape[:2], *target.shape[1:])
+            places = places_of(field(number, block), case.spacing, spacing, corner(block))
+            inside = within(places, case.label.shape[1:])
+            knowing += inside
+            undecided[block] |= inside & ~among_background(case.label, places)
+        known[block] = knowing >= LEAST_KNOWN * len(cases)
 
-    return vote(target, spacing, warped(), settings)
+    def count(part: Part) -> Weighed:
+        def ballots() -> Iterator[Ballot]:
+            for number, case in enumerate(cases):
+                places = places_of(field(number, part.wide), case.spacing, spacing, corner(part.wide))
+                yield ballot(case, places, channels[number], classes)
+
+        votes = vote(target[:, *part.wide], spacing, ballots(), settings)
+        # The part also holds voxels that are decided: they stay as they are.
+        return Weighed(part.own, wanted[part.own], np.ascontiguousarray(votes[:, :, *part.within]))
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(look, blocks((x, y, z))):
+            pass
+        wanted = widened(undecided, steps)
+        weighed = tuple(pool.map(count, parts(wanted, reach(steps, settings.window))))
+    return Votes(known, weighed, (len(cases[0].label), classes))
 
 
-def bytes_needed(voxels: int, channels: int, outputs: int, cases: int) -> int:
-    """Return what fusing the labels of `cases` cases for a target of so many voxels holds at most, about."""
-    return voxels * (cases + 20 * channels + 28 * outputs + 100)
+def ballot(case: Labelled, places: Floats, channels: NDArray[np.intp], classes: int) -> Ballot:
+    """Return what a labelled case shows at places (3, x, y, z) in its voxels; only the box around them is read."""
+    first, sides = around(places, case.label.shape[1:])
+    box = box_of(first, sides)
+    shares = shares_of(case.label[:, *box], classes)
+    both = np.concatenate([case.image[:, *box][channels], shares.reshape(-1, *sides)])
+    there = sample(both, places - column(first))
+    there[len(channels) :] *= within(places, case.label.shape[1:])
+    return Ballot(channels, there[: len(channels)], there[len(channels) :].reshape(-1, classes, *places.shape[1:]))
 
 
-def dice(found: Floats, truth: NDArray[np.uint8]) -> float:
+def bytes_of_block(voxels: int, channels: int, outputs: int, settings: FusionSettings) -> int:
+    """Return what voting about a block of a target of so many voxels holds at most, about."""
+    beside = int(settings.search) + window_reach(settings.window)
+    return min(voxels, (BLOCK + 2 * beside) ** 3) * (20 * channels + 28 * outputs + 100)
+
+
+def bytes_needed(voxels: int, channels: int, outputs: int, cases: int, settings: FusionSettings) -> int:
+    """Return what fusing the labels of `cases` cases for a target of so many voxels holds at most, about.
+
+    With its image, their thinned displacements, and the votes, where structures fill all of it.
+    """
+    held = voxels * (cases + 4 * channels + 6 * outputs + BYTES_MASKS)
+    return held + bytes_of_block(voxels, channels, outputs, settings)
+
+
+def dice(found: Floats | NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
     """Return the mean Dice of the structures that the truth (R, x, y, z) has; found: (R, K, x, y, z).
 
     NaN where it has none: nothing can be said of such a case.

@@ -53,7 +53,12 @@ class RegistrationSettings(Settings):
 
 
 def register(
-    moving: Floats, fixed: Floats, moving_spacing: Spacing, spacing: Spacing, settings: RegistrationSettings
+    moving: Floats,
+    fixed: Floats,
+    moving_spacing: Spacing,
+    spacing: Spacing,
+    settings: RegistrationSettings,
+    every: int = 1,
 ) -> Floats:
     """Return the displacement (3, x, y, z) in mm that takes each voxel of `fixed` to its place in `moving`.
 
@@ -65,13 +70,14 @@ def register(
         moving_spacing: Of the moving image, in mm.
         spacing: Of the fixed image, in mm.
         settings: How.
+        every: Of so many voxels along each axis one is told, the first one among them.
 
     Raises:
         NotRegistered: None was found.
         MemoryError: Memory ran out, which says nothing about the images.
     """
     try:
-        found = _registered(moving, fixed, moving_spacing, spacing, settings)
+        found = _registered(moving, fixed, moving_spacing, spacing, settings, every)
     except RuntimeError as error:
         line = " ".join(str(error).split())[-200:]
         if any(sign in str(error) for sign in NO_MEMORY):
@@ -83,7 +89,12 @@ def register(
 
 
 def _registered(
-    moving: Floats, fixed: Floats, moving_spacing: Spacing, spacing: Spacing, settings: RegistrationSettings
+    moving: Floats,
+    fixed: Floats,
+    moving_spacing: Spacing,
+    spacing: Spacing,
+    settings: RegistrationSettings,
+    every: int,
 ) -> Floats:
     import SimpleITK as sitk
 
@@ -98,7 +109,9 @@ def _registered(
     nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(seen.min()))
     field = _demons(sitk, still, nearer, settings)
     whole = sitk.CompositeTransform([first, sitk.DisplacementFieldTransform(field)])
-    told = sitk.TransformToDisplacementField(whole, sitk.sitkVectorFloat32, sides, (0.0, 0.0, 0.0), spacing)
+    few = [-(-side // every) for side in sides]
+    apart = [every * size for size in spacing]
+    told = sitk.TransformToDisplacementField(whole, sitk.sitkVectorFloat32, few, (0.0, 0.0, 0.0), apart)
     found = np.ascontiguousarray(sitk.GetArrayFromImage(told).transpose(3, 2, 1, 0))
     for axis, (own, other) in enumerate(zip(sides, moving.shape[1:], strict=True)):
         if min(own, other) < LEAST_SIDE:  # so few slices show nothing of a displacement across them

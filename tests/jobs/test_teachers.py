@@ -40,7 +40,7 @@ def test_the_registrations_that_are_announced_are_those_that_are_made(
     manifest, store = read_manifest(write_alike(tmp_path / "data", 6)), tmp_path / "store"
     config = load_config(method, [*settings, "atlas.registration.iterations=1", "atlas.least=0"])
     split = make_split(manifest, 3, 0)
-    assert registrations(config, split) == pairs
+    assert len(registrations(config, split)) == pairs
     preparation, _ = chosen(manifest, split.readable, config.preprocess)
     cases = order(prepared(manifest, split.readable, store, preparation), split)
     registered(config, manifest, split, cases, store)
@@ -48,21 +48,25 @@ def test_the_registrations_that_are_announced_are_those_that_are_made(
 
 
 def test_a_run_without_registration_announces_none(tmp_path: Path) -> None:
-    split = make_split(read_manifest(write_alike(tmp_path / "data", 4)), 2, 0)
-    assert registrations(load_config("encdec"), split) == 0
-    assert registering_line(load_config("encdec"), split, []) is None
+    manifest = read_manifest(write_alike(tmp_path / "data", 4))
+    split = make_split(manifest, 2, 0)
+    assert not registrations(load_config("encdec"), split)
+    assert registering_line(load_config("encdec"), manifest, split, []) is None
 
 
 def test_the_time_of_registering_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = read_manifest(write_alike(tmp_path / "data", 4))
     split = make_split(manifest, 2, 0)
-    monkeypatch.setattr("frugalseg.jobs.teachers.usable_cpus", lambda: 3)
+    monkeypatch.setattr("frugalseg.jobs.teachers.workers_that_fit", lambda *_: 3)
     monkeypatch.setattr("frugalseg.jobs.teachers.pair_seconds", lambda *_: 90.0)
-    line = registering_line(load_config("encdec", DEFORMED), split, [])
+    line = registering_line(load_config("encdec", DEFORMED), manifest, split, [])
     wanted = (
-        "before it: 6 registrations of labelled volumes onto others, about 3 min on 3 processors, less what the "
+        "before it: {} registrations of labelled volumes onto others, about 3 min on {} processors, less what the "
     )
-    assert line == wanted + "store has of them"
+    assert line == wanted.format(6, 3) + "store has of them"
+    # Only two images have anything registered onto them, each by one processor.
+    line = registering_line(load_config("encdec", VOTES), manifest, split, [])
+    assert line == wanted.format(2, 2).replace("3 min", "2 min") + "store has of them"
 
 
 def test_a_pairs_time_follows_from_its_voxels(monkeypatch: pytest.MonkeyPatch) -> None:

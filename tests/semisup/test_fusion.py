@@ -30,6 +30,11 @@ def ballots(images: Iterable[Floats], shares: Iterable[Floats]) -> Iterator[Ball
         yield Ballot(np.arange(len(image)), image, one)
 
 
+def voted(target: Floats, images: Iterable[Floats], shares: Iterable[Floats], settings: FusionSettings) -> Floats:
+    steps = steps_within(settings.search, CUBES, target.shape[1:])
+    return vote(target, steps, ballots(images, shares), settings)
+
+
 def window(sigma: float) -> Floats:
     """The Gaussian window as SciPy truncates and normalises it."""
     reach = int(TRUNCATED * sigma + 0.5)
@@ -46,7 +51,7 @@ def test_it_equals_a_loop_over_voxels_and_votes(search: float) -> None:
     labels = [
         generator.dirichlet([1, 1, 1], (1, *SIDES)).astype(np.float32).transpose(0, 4, 1, 2, 3) for _ in range(3)
     ]
-    found = vote(target, CUBES, ballots(images, labels), FusionSettings(window=0.5, search=search, decay=0.5))
+    found = voted(target, images, labels, FusionSettings(window=0.5, search=search, decay=0.5))
     patch = window(0.5)
     reach = patch.shape[0] // 2
     last = np.array(SIDES) - 1
@@ -70,7 +75,7 @@ def test_it_equals_a_loop_over_voxels_and_votes(search: float) -> None:
 
 
 def fuse(target: Floats, images: list[Floats], labels: list[Floats]) -> Floats:
-    return vote(target, CUBES, ballots(images, labels), FusionSettings(search=0))
+    return voted(target, images, labels, FusionSettings(search=0))
 
 
 def yes_and_no() -> tuple[Floats, Floats]:
@@ -95,8 +100,8 @@ def test_the_order_of_the_cases_does_not_matter() -> None:
         generator.dirichlet([1, 1], (1, *SIDES)).astype(np.float32).transpose(0, 4, 1, 2, 3) for _ in range(3)
     ]
     target = images[0] + np.float32(0.2)
-    one = vote(target, CUBES, ballots(images, labels), FusionSettings())
-    other = vote(target, CUBES, ballots(images[::-1], labels[::-1]), FusionSettings())
+    one = voted(target, images, labels, FusionSettings())
+    other = voted(target, images[::-1], labels[::-1], FusionSettings())
     assert one == pytest.approx(other, abs=1e-5)
 
 
@@ -108,11 +113,9 @@ def test_a_case_that_is_a_voxel_off_votes_as_if_it_lay_right() -> None:
     off = [np.roll(array, (1, -1), (-3, -1)) for array in (target, shares)]
     inner = (0, slice(None), slice(2, -2), slice(2, -2), slice(2, -2))
     settings = FusionSettings(decay=0.01)
-    assert vote(target, CUBES, ballots([off[0]], [off[1]]), settings)[inner] == pytest.approx(
-        shares[inner], abs=0.02
-    )
+    assert voted(target, [off[0]], [off[1]], settings)[inner] == pytest.approx(shares[inner], abs=0.02)
     still = settings.model_copy(update={"search": 0.0})
-    assert np.abs(vote(target, CUBES, ballots([off[0]], [off[1]]), still) - shares)[inner].mean() > 0.3
+    assert np.abs(voted(target, [off[0]], [off[1]], still) - shares)[inner].mean() > 0.3
 
 
 def test_steps_are_in_voxels_of_the_finest_axis() -> None:
@@ -135,7 +138,7 @@ def test_who_knows_nothing_does_not_vote() -> None:
 
 def test_nobody_to_vote_is_refused() -> None:
     with pytest.raises(ValueError, match="nobody"):
-        vote(np.zeros((1, *SIDES), np.float32), CUBES, [], FusionSettings())
+        voted(np.zeros((1, *SIDES), np.float32), [], [], FusionSettings())
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.2])
@@ -153,9 +156,9 @@ def test_nothing_beyond_its_reach_changes_a_vote(settings: FusionSettings) -> No
     image, target = (generator.standard_normal((1, *sides)).astype(np.float32) for _ in range(2))
     shares = generator.dirichlet([1, 1], (1, *sides)).astype(np.float32).transpose(0, 4, 1, 2, 3)
     far = reach(steps_within(settings.search, CUBES, sides), settings.window)[0]
-    before = vote(target, CUBES, ballots([image], [shares]), settings)[..., middle, middle, middle]
+    before = voted(target, [image], [shares], settings)[..., middle, middle, middle]
     for beyond in (0, 1):
         other = image.copy()
         other[:, middle + far + beyond] += 1
-        after = vote(target, CUBES, ballots([other], [shares]), settings)[..., middle, middle, middle]
+        after = voted(target, [other], [shares], settings)[..., middle, middle, middle]
         assert np.array_equal(before, after) == bool(beyond)

@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from frugalseg.data.warp import Box, Floats, Spacing, places_of, sample, within
 from frugalseg.semisup import undecided
-from frugalseg.semisup.atlas import Labelled, fused, shares_of
+from frugalseg.semisup.atlas import Labelled, ballot, fused, shares_of
 from frugalseg.semisup.fusion import Ballot, FusionSettings, steps_within, vote
-from frugalseg.semisup.undecided import among_background, blocks, parts, structures_share, widened
+from frugalseg.semisup.undecided import among_background, block_side, blocks, parts, voxels_in_boxes, widened
 
 SIDES = (18, 13, 16)
 ROWS = 2
@@ -47,7 +47,7 @@ def everywhere(target: Floats, known: list[Labelled], fields: list[Floats], sett
         shares = shares_of(case.label, CLASSES)
         laid = sample(shares.reshape(-1, *case.label.shape[1:]), places) * within(places, case.label.shape[1:])
         ballots.append(Ballot(np.arange(2), sample(case.image, places), laid.reshape(-1, CLASSES, *SIDES)))
-    return vote(target, SPACING, ballots, settings)
+    return vote(target, steps_within(settings.search, SPACING, SIDES), ballots, settings)
 
 
 @cache
@@ -74,7 +74,7 @@ def by_loops(search: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArr
 def test_it_equals_the_vote_about_all_voxels(
     block: int, settings: FusionSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(undecided, "BLOCK", block)
+    monkeypatch.setattr("frugalseg.semisup.atlas.block_side", lambda _: block)
     target, known, fields = cases()
     read: list[int] = []
 
@@ -128,11 +128,10 @@ def test_a_mask_is_widened_by_steps_into_it() -> None:
     assert np.array_equal(mask, before), "the mask itself stays"
 
 
-def test_parts_cover_the_mask_once_and_no_empty_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(undecided, "BLOCK", 4)
+def test_parts_cover_the_mask_once_and_no_empty_block() -> None:
     mask = np.random.default_rng(3).random((10, 9, 5)) > 0.97
     times = np.zeros(mask.shape, int)
-    for part in parts(mask, (2, 1, 0)):
+    for part in parts(mask, (2, 1, 0), 4):
         times[part.own] += 1
         assert mask[part.own].any()
         wide = np.zeros(mask.shape, int)
@@ -142,7 +141,7 @@ def test_parts_cover_the_mask_once_and_no_empty_block(monkeypatch: pytest.Monkey
             assert (around.start, around.stop) == (max(0, own.start - far), min(side, own.stop + far))
     assert times[mask].all()
     assert times.max() == 1
-    assert sum(mask[block].size for block in blocks((10, 9, 5))) == mask.size
+    assert sum(mask[block].size for block in blocks((10, 9, 5), 4)) == mask.size
 
 
 def test_nothing_but_background_is_no_vote(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +157,40 @@ def test_nothing_but_background_is_no_vote(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[:, 0, 5:-5, 5:-5, 5:-5].all()
 
 
-def test_the_share_that_structures_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_boxes_around_structures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(undecided, "BLOCK", 5)
     label = np.zeros((2, 10, 5, 4), np.uint8)
-    assert structures_share(label) == 0
+    assert voxels_in_boxes(label) == 0
     label[0, 1, 1, 1] = label[1, 3, 2, 1] = 1  # a box of 3 x 2 x 1 in the first block
     label[0, 9, 4, 3] = 255
-    assert structures_share(label) == pytest.approx((6 + 1) / 200)
-    assert structures_share(np.ones((1, 7, 6, 5), np.uint8)) == 1
+    assert voxels_in_boxes(label) == 6 + 1
+    assert voxels_in_boxes(np.ones((1, 7, 6, 5), np.uint8)) == 7 * 6 * 5
+
+
+def test_blocks_are_not_much_smaller_than_what_a_vote_looks_at() -> None:
+    assert block_side((4, 4, 4)) == 64
+    assert block_side((0, 61, 5)) == 244
+
+
+@pytest.mark.parametrize("flat", [(slice(None), slice(5, 6), slice(None)), (slice(None), slice(None), slice(0, 1))])
+def test_an_image_of_one_slice_is_voted_about_in_its_plane(flat: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frugalseg.semisup.atlas.block_side", lambda _: 6)
+    target, known, fields = cases()
+    thin = target[:, *flat]
+    cut, still = [], []
+    for case, field in zip(known, fields, strict=True):
+        own: Box = tuple(part if part == slice(None) else slice(3, 4) for part in flat)  # type: ignore[assignment]
+        cut.append(Labelled(case.image[:, *own], np.minimum(case.label[:, *own], 1), case.spacing))
+        inside = field[:, *flat].copy()
+        inside[[axis for axis, part in enumerate(flat) if part != slice(None)]] = 0
+        still.append(inside)
+    settings = FusionSettings(decay=1)
+    found = fused(thin, SPACING, cut, lambda number, box: still[number][:, *box], CLASSES, settings).whole()
+    steps = steps_within(settings.search, SPACING, thin.shape[1:])
+    ballots = [ballot(case, places_of(field, case.spacing, SPACING), np.arange(2), CLASSES)
+               for case, field in zip(cut, still, strict=True)]  # fmt: skip
+    wanted = vote(thin, steps, ballots, settings)
+    weighed = found[:, 0] != np.round(found[:, 0])
+    assert weighed.any()
+    assert np.moveaxis(found, 1, -1)[weighed] == pytest.approx(np.moveaxis(wanted, 1, -1)[weighed], abs=2e-5)
+    assert (found[:, 1:].sum(axis=1)[~weighed] == wanted[:, 1:].sum(axis=1).round(4)[~weighed]).mean() > 0.95

@@ -19,7 +19,8 @@ Spacing = tuple[float, float, float]
 Sides = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 """A part of a grid, each slice with a start and a stop inside it."""
-THIN = 2  # of so many voxels along each axis one keeps its displacement
+ROUNDING = 1e-3  # voxels by which a place at the very edge may be off: displacements are kept in half precision
+THIN = 2  # of so many voxels along each axis one keeps its displacement, which is smooth
 
 
 def warp(volume: Floats, displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:
@@ -49,7 +50,7 @@ def places_of(displacement: Floats, volume_spacing: Spacing, spacing: Spacing, f
 def within(places: Floats, sides: tuple[int, ...]) -> NDArray[np.bool_]:
     """Whether places (3, ...) lie in voxels of an image, whose first one reaches from -0.5 to 0.5."""
     last = np.array(sides, np.float32).reshape(3, *(1,) * (places.ndim - 1)) - 0.5
-    return np.asarray(((places >= -0.5) & (places <= last)).all(axis=0))
+    return np.asarray(((places >= -0.5 - ROUNDING) & (places <= last + ROUNDING)).all(axis=0))
 
 
 def displaced(voxels: Floats, displacement: Floats, volume_spacing: Spacing, spacing: Spacing) -> Floats:
@@ -59,11 +60,8 @@ def displaced(voxels: Floats, displacement: Floats, volume_spacing: Spacing, spa
     return np.asarray((voxels * here + displacement) / there)
 
 
-def restored(thin: NDArray[np.float16], box: Box) -> Floats:
-    """Return a box of a displacement (3, x, y, z) of which every `THIN`th voxel is told, linear between them.
-
-    In half precision: it is smooth, and 16 times smaller so.
-    """
+def restored(thin: NDArray[np.floating[Any]], box: Box) -> Floats:
+    """Return a box of a displacement (3, x, y, z) of which every `THIN`th voxel is kept, linear between them."""
     last = [side - 1 for side in thin.shape[1:]]
     first = [part.start // THIN for part in box]
     ends = [min(-(-(part.stop - 1) // THIN), end) for part, end in zip(box, last, strict=True)]

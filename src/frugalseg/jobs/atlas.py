@@ -93,7 +93,7 @@ def voted(
     workers: int | None = None,
 ) -> list[StoredCase]:
     """Return cases with the probabilities that registered labelled ones give them, each without its own vote."""
-    count = workers or workers_that_fit([*known, *targets], len(known), scheme, settings.fusion)
+    count = workers or workers_that_fit([*known, *targets], len(known), scheme, settings)
     guesses = Registrations(known, scheme, settings, root).label(targets, count)
     return [
         # The key changes, because what is learnt from the case does: a run goes on with these or not at all.
@@ -118,7 +118,7 @@ def with_deformations(
     others = [[case for case in cases if case.name != one.name][:SHAPES] for one in known]
     pairs = [(one, other) for one, some in zip(known, others, strict=True) for other in some]
     atlas = Registrations(known, scheme, settings, root)
-    made = iter(atlas.lay(pairs, workers or workers_that_fit(cases, 1, scheme, settings.fusion)))
+    made = iter(atlas.lay(pairs, workers or workers_that_fit(cases, 1, scheme, settings)))
     bent = []
     for one, some in zip(known, others, strict=True):
         laid = [(entry, other) for other in some if (entry := next(made)) is not None]
@@ -159,7 +159,7 @@ def require_useful(
         say("atlas: with one labelled case nothing tells how well registration works here")
         return
     atlas = Registrations(checked, scheme, settings, root)
-    made = atlas.label(checked, workers or workers_that_fit(checked, len(checked), scheme, settings.fusion))
+    made = atlas.label(checked, workers or workers_that_fit(checked, len(checked), scheme, settings))
     require_alike(checked, [entry.array("guess") for entry in made], scheme, settings.least)
 
 

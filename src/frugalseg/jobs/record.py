@@ -217,9 +217,10 @@ def same_data(facts: Mapping[str, Any], folder: Path, cases: Sequence[StoredCase
         )
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        votes = "" if made_with is None else ", or another version of frugalseg registered it"
         raise DataError(
-            f"the image or label of case {changed[0]!r}{more} is not what the run began with; restore it, or start "
-            "a new run in another folder",
+            f"the image or label of case {changed[0]!r}{more} is not what the run began with{votes}; restore it, "
+            "or start a new run in another folder",
             folder,
         )
 

@@ -27,7 +27,7 @@ from frugalseg.jobs.budget import budget_of, manifest_of
 from frugalseg.jobs.predict import file_words, predict_case
 from frugalseg.jobs.predicted import FORMAT_VERSION, begin, end, unfinished, written_files
 from frugalseg.jobs.prepare import chosen, workers_that_fit
-from frugalseg.jobs.registrations import files_of
+from frugalseg.jobs.registrations import GUESSES, files_of
 from frugalseg.jobs.show import bar, say
 from frugalseg.semisup.registration import VOXELS, registration_version
 
@@ -106,6 +106,7 @@ def register(
         "preparation": preparation.key(),
         "labelled": [[case.name, *files_of(case)] for case in cases[: len(split.labelled)]],
         "registration": registration_version(),
+        "votes": GUESSES,
     }
     facts = {
         "format_version": FORMAT_VERSION,

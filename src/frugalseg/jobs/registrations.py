@@ -23,8 +23,7 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.jobs.show import bar, say
-from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_needed, fused
-from frugalseg.semisup.fusion import FusionSettings
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_of_fusing, bytes_of_registering, fused
 from frugalseg.semisup.registration import NotRegistered, one_thread, register, registration_version
 
 Made = TypeVar("Made")
@@ -184,10 +183,19 @@ def files_of(case: StoredCase) -> list[str]:
 
 
 def workers_that_fit(
-    cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme, settings: FusionSettings
+    cases: Sequence[StoredCase], labelled: int, scheme: LabelScheme, settings: AtlasSettings
 ) -> int:
-    """Return how many cases are fused at a time: one a processor, fewer where half of the free memory ends."""
+    """Return how many cases are fused at a time: one a processor, fewer where half of the free memory ends.
+
+    Args:
+        cases: All of them.
+        labelled: How many are laid onto each other one, which all workers share.
+        scheme: What labels mean.
+        settings: How.
+    """
     largest = max((math.prod(case.shape) for case in cases), default=1)
     channels = max((len(case.background) for case in cases), default=1)
-    each = bytes_needed(largest, channels, scheme.outputs, labelled, settings)
-    return max(1, min(usable_cpus(), free_memory() // 2 // each))
+    fusing = bytes_of_fusing(largest, channels, scheme.outputs, labelled, settings.fusion)
+    laying = 8 * channels * largest + bytes_of_registering(largest, settings.registration)
+    room = free_memory() // 2 - labelled * largest * (4 * channels + scheme.groups)
+    return max(1, min(usable_cpus(), room // max(fusing, laying)))

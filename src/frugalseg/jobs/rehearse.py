@@ -42,8 +42,10 @@ def rehearse(
     config, plan = fitting(config, plan, manifest, out, fixed)
     for what, why in plan.reasons.items():
         say(f"{what}: {why}")
+    if config.atlas is None and config.pretrain is None:
+        return TrainResult(out, 0, plan.steps, None)
     on_grids = cases_from_headers(manifest, plan.preparation or Preparation())
-    if (line := registering_line(config, split, on_grids)) is not None:
+    if (line := registering_line(config, manifest, split, on_grids)) is not None:
         say(line)
     if config.pretrain is not None and initial is None:
         say(f"before it: {config.pretrain.steps} steps of pre-training ({', '.join(config.pretrain.auxiliary)})")

@@ -117,7 +117,7 @@ class Taught:
         if [files_of(case) for case in known] != list(run.voters.values()):
             say(f"{run.known.run}: teaches without its registered cases, which are not those of this run")
             return None
-        workers = workers_that_fit([*known, *targets], len(known), self.manifest.scheme, config.atlas.fusion)
+        workers = workers_that_fit([*known, *targets], len(known), self.manifest.scheme, config.atlas)
         try:
             return Registrations(known, self.manifest.scheme, config.atlas, self.root).label(targets, workers)
         except NotAlikeError as error:

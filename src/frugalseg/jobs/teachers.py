@@ -13,33 +13,38 @@ from frugalseg.jobs.atlas import CHECKED, SHAPES, registered
 from frugalseg.jobs.needs_text import duration
 from frugalseg.jobs.record import atlas_mark
 from frugalseg.jobs.registering_pace import pair_seconds
-from frugalseg.jobs.registrations import NotAlikeError
-from frugalseg.jobs.resources import usable_cpus
+from frugalseg.jobs.registrations import NotAlikeError, workers_that_fit
 from frugalseg.jobs.show import say
 from frugalseg.training.processes import Processes
 
 
-def registering_line(config: Config, split: Split, cases: Sequence[StoredCase]) -> str | None:
+def registering_line(config: Config, manifest: Manifest, split: Split, cases: Sequence[StoredCase]) -> str | None:
     """Return a line about what a run registers before its first step, None if nothing; cases: of the data set."""
     pairs = registrations(config, split)
     if not pairs or config.atlas is None:
         return None
-    seconds = pairs * pair_seconds(config.atlas.registration, [case.shape for case in cases])
-    count = usable_cpus()
+    seconds = len(pairs) * pair_seconds(config.atlas.registration, [case.shape for case in cases])
+    labelled = min(len(split.labelled), config.atlas.most)
+    # Pairs of one image follow each other, but for shapes to deform to.
+    at_a_time = len(pairs) if config.augment.deform else len({onto for _, onto in pairs})
+    count = min(at_a_time, workers_that_fit(cases, labelled, manifest.scheme, config.atlas))
     with_what = f"{count} processor{'s' * (count > 1)}"
     return (
-        f"before it: {pairs} registrations of labelled volumes onto others, about {duration(seconds / count)} on "
-        f"{with_what}, less what the store has of them"
+        f"before it: {len(pairs)} registrations of labelled volumes onto others, about {duration(seconds / count)} "
+        f"on {with_what}, less what the store has of them"
     )
 
 
-def registrations(config: Config, split: Split) -> int:
-    """Return how many registrations a run begins with, those in the store included."""
+def registrations(config: Config, split: Split) -> set[tuple[int, int]]:
+    """Return the registrations that a run begins with, those in the store included: of a case onto another one.
+
+    Cases are numbered, the labelled ones first.
+    """
     if config.atlas is None:
-        return 0
+        return set()
     labelled, known = len(split.labelled), min(len(split.labelled), config.atlas.most)
     cases = range(labelled + len(split.unlabelled))
-    pairs = 0
+    pairs = set()
     for one in range(known):
         onto: set[int] = set()
         if one < CHECKED:  # whether registration works
@@ -48,7 +53,7 @@ def registrations(config: Config, split: Split) -> int:
             onto.update(cases[labelled:])
         if config.augment.deform:
             onto.update([case for case in cases if case != one][:SHAPES])
-        pairs += len(onto - {one})
+        pairs |= {(one, other) for other in onto - {one}}
     return pairs
 
 

@@ -1,7 +1,6 @@
 """Labelled cases that vote when an image is predicted: registered onto it, they have a share beside the network.
 
-Memory does not grow with their number where images are large: displacements are thinned there, and votes are kept
-where they were weighed.
+Where images are large every second voxel's displacement is kept, and votes where they were weighed.
 """
 
 from __future__ import annotations
@@ -19,37 +18,49 @@ from frugalseg.data.warp import THIN, Box, Floats, Spacing, restored
 from frugalseg.errors import UserError
 from frugalseg.jobs.registrations import files_of, stored_labelled
 from frugalseg.jobs.resources import free_memory, usable_cpus
-from frugalseg.semisup.atlas import BYTES_MASKS, AtlasSettings, Labelled, bytes_of_block, fused
+from frugalseg.semisup.atlas import (
+    BYTES_MASKS,
+    AtlasSettings,
+    Labelled,
+    bytes_of_block,
+    bytes_of_registering,
+    finer,
+    fused,
+)
 from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, one_thread, register
-from frugalseg.semisup.undecided import structures_share
+from frugalseg.semisup.undecided import voxels_in_boxes
 from frugalseg.semisup.votes import Votes
 
-BYTES_REGISTERING = 140  # of a voxel of the grid on which a pair is registered: measured
-BYTES_LAYING = 12  # and of a voxel of the image, where that is another: its mean, and its displacement: measured
-WHOLE_BYTES = 12  # of a voxel's displacement, three numbers in single precision
-THIN_BYTES = 6 / THIN**3  # three in half precision, of every second voxel along each axis
-SPREAD = 2  # the part of an image where votes are weighed over the part that structures' blocks fill in a label
-Displacement = Callable[[Box], Floats]
+SPREAD = 2  # voxels that are weighed over those of the boxes around structures in a labelled case
+NO_MEMORY = (
+    "memory ran out while labelled cases were registered onto an image; free some, or predict with --no-register"
+)
+BoxOf = Callable[[Box], Floats]
 """Gives a box (3, x, y, z) of a displacement, in mm."""
 
 
-def laid_onto(case: Labelled, image: Floats, spacing: Spacing, settings: RegistrationSettings) -> Displacement:
-    """Register a labelled case onto an image; of a large one every second voxel's displacement is kept, in halves.
+def laid_onto(case: Labelled, image: Floats, spacing: Spacing, settings: RegistrationSettings) -> BoxOf:
+    """Register a labelled case onto an image; of a large one every second voxel's displacement is kept.
 
     Raises:
         NotRegistered: No displacement was found.
         MemoryError: Memory ran out.
     """
     if not thins(settings, image[0].size):
-        every = register(case.image, image, case.spacing, spacing, settings)
-        return lambda box: every[:, *box]
-    few = register(case.image, image, case.spacing, spacing, settings, THIN).astype(np.float16)
+        field = register(case.image, image, case.spacing, spacing, settings)
+        return lambda box: field[:, *box]
+    few = register(case.image, image, case.spacing, spacing, settings, THIN)
     return lambda box: restored(few, box)
 
 
 def thins(settings: RegistrationSettings, voxels: int) -> bool:
-    """Whether displacements onto an image of so many voxels are thinned: those that a coarser grid has."""
+    """Whether displacements onto an image of so many voxels are thinned: where a coarser grid finds them."""
     return voxels > settings.voxels
+
+
+def bytes_of_displacement(settings: RegistrationSettings, voxels: int) -> float:
+    """Return what a displacement onto an image of so many voxels takes: three numbers in single precision each."""
+    return 12 * voxels / (THIN**3 if thins(settings, voxels) else 1)
 
 
 @dataclass(eq=False)
@@ -60,7 +71,7 @@ class Laid:
     """
 
     cases: dict[str, Labelled] = field(default_factory=dict)
-    fields: dict[str, Displacement | None] = field(default_factory=dict)
+    fields: dict[str, BoxOf | None] = field(default_factory=dict)
     onto: Prepared | None = None
 
     def case(self, stored: StoredCase) -> Labelled:
@@ -107,7 +118,10 @@ class Voters:
         with self._lock:
             if self._last is None or self._last[0] is not prepared:
                 self._last = None  # before the next one is made
-                self._last = prepared, self._vote(prepared)
+                try:
+                    self._last = prepared, self._vote(prepared)
+                except MemoryError as error:
+                    raise UserError(NO_MEMORY, "predict") from error
             return self._last[1]
 
     def workers(self, voxels: int) -> int:
@@ -117,16 +131,20 @@ class Voters:
 
     def bytes_registering(self, voxels: int) -> int:
         """Return what one registration onto an image of so many voxels holds."""
-        own = self.settings.registration.voxels
-        return BYTES_REGISTERING * min(voxels, own) + (BYTES_LAYING * voxels if voxels > own else 0)
+        largest = max(voxels, *(case.image[0].size for case in self.cases))
+        return bytes_of_registering(largest, self.settings.registration)
 
-    def threads(self, voxels: int) -> int:
+    def threads(self, voxels: int, finer: float = 1) -> int:
         """Return how many blocks are voted about at a time: one a processor, if half of the memory is enough."""
-        return max(1, min(usable_cpus(), free_memory() // 2 // self._bytes_block(voxels)))
+        return max(1, min(usable_cpus(), free_memory() // 2 // self._bytes_block(voxels, finer)))
 
-    def _bytes_block(self, voxels: int) -> int:
-        channels, outputs = len(self.cases[0].image), len(self.cases[0].label) * self.classes
-        return bytes_of_block(voxels, channels, outputs, self.settings.fusion)
+    def _bytes_block(self, voxels: int, finer: float = 1) -> int:
+        return bytes_of_block(voxels, len(self.cases[0].image), self.outputs, self.settings.fusion, finer)
+
+    @property
+    def outputs(self) -> int:
+        """Classes of all groups."""
+        return len(self.cases[0].label) * self.classes
 
     @property
     def keys(self) -> list[str]:
@@ -134,10 +152,10 @@ class Voters:
         how = self.settings.registration.model_dump_json()  # within one command alone
         return [" ".join([*files, how]) for files in self.files.values()]
 
-    def bytes_kept(self, voxels: int) -> float:
-        """Return what the vote about an image of so many voxels takes: as much is weighed as in a labelled case."""
-        filled = max(structures_share(case.label) for case in self.cases)
-        return voxels * (1 + min(1, SPREAD * filled) * (1 + 4 * len(self.cases[0].label) * self.classes))
+    def bytes_kept(self, voxels: int) -> int:
+        """Return what the vote about an image of so many voxels takes: the cases show where structures are."""
+        weighed = min(voxels, SPREAD * max(voxels_in_boxes(case.label) for case in self.cases))
+        return voxels + weighed * (1 + 4 * self.outputs)
 
     def bytes_making(self, voxels: int) -> int:
         """Return what is held while the vote about an image of so many voxels is made, beside what is kept."""
@@ -151,17 +169,11 @@ class Voters:
         self.laid.begin(prepared)
         missing = {key: case for key, case in zip(self.keys, self.cases, strict=True) if key not in known}
 
-        def lay(case: Labelled) -> Displacement | None:
+        def lay(case: Labelled) -> BoxOf | None:
             try:
                 return laid_onto(case, image, spacing, self.settings.registration)
             except NotRegistered:  # this one does not vote
                 return None
-            except MemoryError as error:
-                raise UserError(
-                    "memory ran out while labelled cases were registered onto an image; free some, or predict with "
-                    "--no-register",
-                    "predict",
-                ) from error
 
         with one_thread(), ThreadPoolExecutor(self.workers(image[0].size)) as pool:
             known.update(zip(missing, pool.map(lay, missing.values()), strict=True))
@@ -174,14 +186,17 @@ class Voters:
             return Votes(nothing, (), (len(self.cases[0].label), self.classes))
         return fused(
             image, spacing, cases, lambda number, box: fields[number](box), self.classes, self.settings.fusion,
-            self.threads(image[0].size),
+            self.threads(image[0].size, finer(spacing, cases)),
         )  # fmt: skip
 
 
-def bytes_of_votes(voters: Sequence[Voters | None], voxels: int) -> int:
-    """Return what the votes of an ensemble's voters about an image of so many voxels hold at most."""
+def bytes_of_votes(voters: Sequence[Voters | None], voxels: int, slab: int) -> int:
+    """Return what the votes of an ensemble's voters about an image of so many voxels hold at most.
+
+    `slab`: voxels of it that are mixed at a time.
+    """
     asked = list(dict.fromkeys(one for one in voters if one is not None))
-    pairs = {key for one in asked for key in one.keys}
-    votes = round(sum(one.bytes_kept(voxels) for one in asked))
-    each = THIN_BYTES if all(thins(one.settings.registration, voxels) for one in asked) else WHOLE_BYTES
-    return round(each * len(pairs) * voxels) + votes + max((one.bytes_making(voxels) for one in asked), default=0)
+    pairs = {key: one for one in asked for key in one.keys}
+    displacements = sum(bytes_of_displacement(one.settings.registration, voxels) for one in pairs.values())
+    votes = sum(one.bytes_kept(voxels) + 4 * one.outputs * slab for one in asked)
+    return round(displacements) + votes + max((one.bytes_making(voxels) for one in asked), default=0)

@@ -6,6 +6,7 @@ network it knows more than the network does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +20,15 @@ from frugalseg.data.warp import Box, Floats, Spacing, around, box_of, column, co
 from frugalseg.semisup.fusion import LEAST_KNOWN, Ballot, FusionSettings, reach, steps_within, vote, window_reach
 from frugalseg.semisup.registration import RegistrationSettings
 from frugalseg.semisup.shown import shown_by_both
-from frugalseg.semisup.undecided import BLOCK, Part, among_background, blocks, parts, widened
+from frugalseg.semisup.undecided import Part, among_background, block_side, blocks, parts, widened
 from frugalseg.semisup.votes import Votes, Weighed
 from frugalseg.settings import Settings
 
 IGNORED = 255
+BYTES_REGISTERING = 140  # of a voxel of the grid on which a pair is registered: measured
+BYTES_LAYING = (
+    12  # and of a voxel of the image, where that is another: the images' means, and the displacement: measured
+)
 BYTES_MASKS = 4  # of a voxel: where something is known, undecided, and about it
 Displacements = Callable[[int, Box], Floats]
 """A box (3, x, y, z) of the displacement, in mm, of the case of that number onto the target."""
@@ -65,9 +70,9 @@ def fused(
 ) -> Votes:
     """Return what labelled cases that are registered onto a target say about its classes.
 
-    Beyond its image a case knows nothing. Votes are weighed about every voxel that some case is not sure about or
-    has such a one in reach (`undecided`), a block at a time. All others are background where at least half of the
-    cases know something.
+    Images are compared in the channels in which both show anything. Beyond its image a case knows nothing.
+    Votes are weighed about every voxel that some case is not sure about or has such a one in reach (`undecided`), a
+    block at a time. All others are background where at least half of the cases know something.
 
     Args:
         target: (C, x, y, z).
@@ -81,6 +86,8 @@ def fused(
     x, y, z = target.shape[1:]
     steps = steps_within(settings.search, spacing, (x, y, z))
     channels = [shown_by_both(target, case.image) for case in cases]
+    far = reach(steps, settings.window)
+    side = block_side(far)
     undecided, known = np.zeros((x, y, z), np.bool_), np.zeros((x, y, z), np.bool_)
 
     def look(block: Box) -> None:
@@ -98,15 +105,15 @@ def fused(
                 places = places_of(field(number, part.wide), case.spacing, spacing, corner(part.wide))
                 yield ballot(case, places, channels[number], classes)
 
-        votes = vote(target[:, *part.wide], spacing, ballots(), settings)
-        # The part also holds voxels that are decided: they stay as they are.
-        return Weighed(part.own, wanted[part.own], np.ascontiguousarray(votes[:, :, *part.within]))
+        votes = vote(target[:, *part.wide], steps, ballots(), settings)
+        # The part also holds voxels that are decided: they stay as they are. Copies let go of what is around it.
+        return Weighed(part.own, wanted[part.own].copy(), votes[:, :, *part.within].copy())
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(look, blocks((x, y, z))):
+        for _ in pool.map(look, blocks((x, y, z), side)):
             pass
         wanted = widened(undecided, steps)
-        weighed = tuple(pool.map(count, parts(wanted, reach(steps, settings.window))))
+        weighed = tuple(pool.map(count, parts(wanted, far, side)))
     return Votes(known, weighed, (len(cases[0].label), classes))
 
 
@@ -121,19 +128,37 @@ def ballot(case: Labelled, places: Floats, channels: NDArray[np.intp], classes: 
     return Ballot(channels, there[: len(channels)], there[len(channels) :].reshape(-1, classes, *places.shape[1:]))
 
 
-def bytes_of_block(voxels: int, channels: int, outputs: int, settings: FusionSettings) -> int:
-    """Return what voting about a block of a target of so many voxels holds at most, about."""
+def bytes_of_block(voxels: int, channels: int, outputs: int, settings: FusionSettings, finer: float = 1) -> int:
+    """Return what voting about a block of a target of so many voxels holds at most, about.
+
+    `finer`: so many voxels a labelled case has in one of the target's.
+    """
     beside = int(settings.search) + window_reach(settings.window)
-    return min(voxels, (BLOCK + 2 * beside) ** 3) * (20 * channels + 28 * outputs + 100)
+    wide = min(voxels, (block_side((beside,) * 3) + 2 * beside) ** 3)
+    return round(wide * (20 * channels + 28 * outputs + 100 + (finer - 1) * (8 * channels + 9 * outputs)))
 
 
-def bytes_needed(voxels: int, channels: int, outputs: int, cases: int, settings: FusionSettings) -> int:
+def bytes_of_fusing(voxels: int, channels: int, outputs: int, cases: int, settings: FusionSettings) -> int:
     """Return what fusing the labels of `cases` cases for a target of so many voxels holds at most, about.
 
-    With its image, their thinned displacements, and the votes, where structures fill all of it.
+    With its image, their thinned displacements, and the votes, where structures fill all of it; without the cases.
     """
     held = voxels * (cases + 4 * channels + 6 * outputs + BYTES_MASKS)
     return held + bytes_of_block(voxels, channels, outputs, settings)
+
+
+def bytes_of_registering(voxels: int, settings: RegistrationSettings) -> int:
+    """Return what registering holds, of which the larger image has so many voxels, beside the two images."""
+    return BYTES_REGISTERING * min(voxels, settings.voxels) + (
+        BYTES_LAYING * voxels if voxels > settings.voxels else 0
+    )
+
+
+def finer(spacing: Spacing, cases: Sequence[Labelled]) -> float:
+    """Return how many voxels a case has in one of the target's, at most, and at least 1."""
+    return max(
+        math.prod(max(1.0, own / its) for own, its in zip(spacing, case.spacing, strict=True)) for case in cases
+    )
 
 
 def dice(found: Floats | NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:

@@ -95,7 +95,7 @@ def reach(steps: list[Sides], window: float) -> Sides:
     return int(x), int(y), int(z)
 
 
-def vote(target: Floats, spacing: Spacing, ballots: Iterable[Ballot], settings: FusionSettings) -> Floats:
+def vote(target: Floats, steps: list[Sides], ballots: Iterable[Ballot], settings: FusionSettings) -> Floats:
     """Return the probability of each class (R, K, x, y, z).
 
     Who knows nothing of a voxel does not vote there; where those who do have less than half of the weight, nothing
@@ -103,7 +103,7 @@ def vote(target: Floats, spacing: Spacing, ballots: Iterable[Ballot], settings: 
 
     Args:
         target: Image (C, x, y, z).
-        spacing: Of its voxels, in mm.
+        steps: By which a patch may be off, in voxels: `steps_within`.
         ballots: Of the registered cases.
         settings: How.
 
@@ -113,7 +113,6 @@ def vote(target: Floats, spacing: Spacing, ballots: Iterable[Ballot], settings: 
     least = np.full(target.shape[1:], np.inf, np.float32)
     total = np.zeros(target.shape[1:], np.float32)
     votes: Floats | None = None
-    steps = steps_within(settings.search, spacing, target.shape[1:])
     for channels, image, shares in _shifted(ballots, steps):
         apart = difference(target[channels], image, settings.window)
         # Weights are over the smallest difference so far; when it falls, those that were given shrink with it.

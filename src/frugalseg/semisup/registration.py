@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from frugalseg.data.resample import apply, matrices
@@ -70,7 +71,7 @@ def register(
         moving_spacing: Of the moving image, in mm.
         spacing: Of the fixed image, in mm.
         settings: How.
-        every: Of so many voxels along each axis one is told, the first one among them.
+        every: One of so many voxels along each axis is told, the first one among them.
 
     Raises:
         NotRegistered: None was found.
@@ -100,10 +101,10 @@ def _registered(
 
     sides = fixed.shape[1:]
     shown = shown_by_both(moving, fixed)
-    seen = moving[shown].mean(axis=0)
+    seen, target = mean_of(moving, shown), mean_of(fixed, shown)
     size = max(coarsest(fixed.shape[1:], spacing, settings.voxels),
                coarsest(moving.shape[1:], moving_spacing, settings.voxels))  # fmt: skip
-    still = _image(sitk, *coarser(fixed[shown].mean(axis=0), spacing, size))
+    still = _image(sitk, *coarser(target, spacing, size))
     moved = _image(sitk, *coarser(seen, moving_spacing, size))
     first = _first(sitk, still, moved, settings)
     nearer = sitk.Resample(moved, still, first, sitk.sitkLinear, float(seen.min()))
@@ -117,6 +118,14 @@ def _registered(
         if min(own, other) < LEAST_SIDE:  # so few slices show nothing of a displacement across them
             found[axis] = ((other - 1) * moving_spacing[axis] - (own - 1) * spacing[axis]) / 2
     return found
+
+
+def mean_of(image: Floats, channels: NDArray[np.intp]) -> Floats:
+    """Return the mean (x, y, z) of some channels of an image (C, x, y, z), without a copy of all; one is a view."""
+    found: Floats = image[channels[0]]
+    for channel in channels[1:]:
+        found = found + image[channel]
+    return found / np.float32(len(channels)) if len(channels) > 1 else found
 
 
 def _added(sides: tuple[int, ...]) -> list[int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from frugalseg.data.warp import Box, Floats, Sides, around, box_of, column
 
-BLOCK = 64  # voxels a side
+BLOCK = 64  # voxels a side, at least
 
 
 @dataclass(frozen=True)
@@ -64,35 +64,45 @@ def widened(mask: NDArray[np.bool_], steps: Iterable[Sides]) -> NDArray[np.bool_
     return found
 
 
-def blocks(sides: Sides) -> Iterator[Box]:
-    """Yield a grid's blocks."""
-    starts = (range(0, side, BLOCK) for side in sides)
+def block_side(reach: Sides) -> int:
+    """Return the sides of blocks, in voxels, that are not much smaller than what a vote about them looks at."""
+    return max(BLOCK, 4 * max(reach))
+
+
+def blocks(sides: Sides, side: int) -> Iterator[Box]:
+    """Yield a grid's blocks of so many voxels a side."""
+    starts = (range(0, end, side) for end in sides)
     for x, y, z in product(*starts):
         yield (
-            slice(x, min(x + BLOCK, sides[0])),
-            slice(y, min(y + BLOCK, sides[1])),
-            slice(z, min(z + BLOCK, sides[2])),
+            slice(x, min(x + side, sides[0])),
+            slice(y, min(y + side, sides[1])),
+            slice(z, min(z + side, sides[2])),
         )
 
 
-def parts(mask: NDArray[np.bool_], reach: Sides) -> Iterator[Part]:
-    """Yield the blocks that a mask (x, y, z) has voxels in, cut down to them; `reach`: how far a vote looks."""
+def parts(mask: NDArray[np.bool_], reach: Sides, side: int) -> Iterator[Part]:
+    """Yield the blocks that a mask (x, y, z) has voxels in, cut down to them.
+
+    Args:
+        mask: Where votes are wanted.
+        reach: How far a vote looks, in voxels.
+        side: Of a block.
+    """
     x, y, z = mask.shape
-    for block in blocks((x, y, z)):
+    for block in blocks((x, y, z), side):
         inside = mask[block]
         if not inside.any():
             continue
         own, wide = [], []
-        for axis, (part, far, side) in enumerate(zip(block, reach, mask.shape, strict=True)):
+        for axis, (part, far, end) in enumerate(zip(block, reach, mask.shape, strict=True)):
             lines = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
             low, high = part.start + int(lines[0]), part.start + int(lines[-1]) + 1
             own.append(slice(low, high))
-            wide.append(slice(max(0, low - far), min(side, high + far)))
+            wide.append(slice(max(0, low - far), min(end, high + far)))
         yield Part((own[0], own[1], own[2]), (wide[0], wide[1], wide[2]))
 
 
-def structures_share(label: NDArray[np.uint8]) -> float:
-    """Return which part of a label (R, x, y, z) the boxes of its blocks fill that hold anything but background."""
-    boxes = (part.own for part in parts((label != 0).any(axis=0), (0, 0, 0)))
-    filled = sum(math.prod(side.stop - side.start for side in box) for box in boxes)
-    return float(filled / label[0].size)
+def voxels_in_boxes(label: NDArray[np.uint8]) -> int:
+    """Return how many voxels of a label (R, x, y, z) lie in boxes, one a block, around what is not background."""
+    boxes = (part.own for part in parts((label != 0).any(axis=0), (0, 0, 0), BLOCK))
+    return sum(math.prod(side.stop - side.start for side in box) for box in boxes)

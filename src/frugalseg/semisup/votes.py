@@ -18,7 +18,7 @@ from frugalseg.data.warp import Box, Floats
 
 SlabOf = Callable[[int, int, int], Floats]
 """Gives probabilities (R, K, x, y, z) of a volume along an axis from a voxel to another; 0 for all: not known."""
-SLAB = 32  # voxels along the first axis that are handled at a time
+SLAB = 8  # voxels along the first axis that are handled at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,9 @@ def with_votes(slabs: Iterable[Tensor], axis: int, votes: SlabOf, share: float) 
     start = 0
     for slab in slabs:
         stop = start + slab.shape[axis + 1]
-        part = torch.from_numpy(votes(axis, start, stop))
-        known = share * part.sum(dim=1, keepdim=True)
-        yield ((1 - known) * slab.unflatten(0, part.shape[:2]) + share * part).flatten(0, 1)
+        part = torch.from_numpy(votes(axis, start, stop)).mul_(share)
+        left, split = 1 - part.sum(dim=1), slab.unflatten(0, part.shape[:2])
+        for k in range(part.shape[1]):  # a class at a time: a slab of all is large
+            part[:, k] += left * split[:, k]
+        yield part.flatten(0, 1)
         start = stop

@@ -23,7 +23,8 @@ from frugalseg.errors import DataError, UserError
 from frugalseg.files import hash_value
 from frugalseg.jobs.resources import free_memory, usable_cpus
 from frugalseg.jobs.show import bar, say
-from frugalseg.semisup.atlas import AtlasSettings, Labelled, bytes_of_fusing, bytes_of_registering, fused
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, fused
+from frugalseg.semisup.held import bytes_of_fusing, bytes_of_registering
 from frugalseg.semisup.registration import NotRegistered, one_thread, register, registration_version
 
 Made = TypeVar("Made")

@@ -18,15 +18,8 @@ from frugalseg.data.warp import THIN, Box, Floats, Spacing, restored
 from frugalseg.errors import UserError
 from frugalseg.jobs.registrations import files_of, stored_labelled
 from frugalseg.jobs.resources import free_memory, usable_cpus
-from frugalseg.semisup.atlas import (
-    BYTES_MASKS,
-    AtlasSettings,
-    Labelled,
-    bytes_of_block,
-    bytes_of_registering,
-    finer,
-    fused,
-)
+from frugalseg.semisup.atlas import AtlasSettings, Labelled, finer, fused
+from frugalseg.semisup.held import BYTES_MASKS, bytes_of_block, bytes_of_registering
 from frugalseg.semisup.registration import NotRegistered, RegistrationSettings, one_thread, register
 from frugalseg.semisup.undecided import voxels_in_boxes
 from frugalseg.semisup.votes import Votes

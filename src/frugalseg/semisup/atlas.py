@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from frugalseg.data.warp import Box, Floats, Spacing, around, box_of, column, corner, places_of, sample, within
-from frugalseg.semisup.fusion import LEAST_KNOWN, Ballot, FusionSettings, reach, steps_within, vote, window_reach
+from frugalseg.semisup.fusion import LEAST_KNOWN, Ballot, FusionSettings, reach, steps_within, vote
 from frugalseg.semisup.registration import RegistrationSettings
 from frugalseg.semisup.shown import shown_by_both
 from frugalseg.semisup.undecided import Part, among_background, block_side, blocks, parts, widened
@@ -25,11 +25,6 @@ from frugalseg.semisup.votes import Votes, Weighed
 from frugalseg.settings import Settings
 
 IGNORED = 255
-BYTES_REGISTERING = 140  # of a voxel of the grid on which a pair is registered: measured
-BYTES_LAYING = (
-    12  # and of a voxel of the image, where that is another: the images' means, and the displacement: measured
-)
-BYTES_MASKS = 4  # of a voxel: where something is known, undecided, and about it
 Displacements = Callable[[int, Box], Floats]
 """A box (3, x, y, z) of the displacement, in mm, of the case of that number onto the target."""
 
@@ -90,20 +85,22 @@ def fused(
     side = block_side(far)
     undecided, known = np.zeros((x, y, z), np.bool_), np.zeros((x, y, z), np.bool_)
 
+    def places(number: int, box: Box) -> Floats:
+        return places_of(field(number, box), cases[number].spacing, spacing, corner(box))
+
     def look(block: Box) -> None:
         knowing = np.zeros(undecided[block].shape, np.uint32)
         for number, case in enumerate(cases):
-            places = places_of(field(number, block), case.spacing, spacing, corner(block))
-            inside = within(places, case.label.shape[1:])
+            there = places(number, block)
+            inside = within(there, case.label.shape[1:])
             knowing += inside
-            undecided[block] |= inside & ~among_background(case.label, places)
+            undecided[block] |= inside & ~among_background(case.label, there)
         known[block] = knowing >= LEAST_KNOWN * len(cases)
 
     def count(part: Part) -> Weighed:
         def ballots() -> Iterator[Ballot]:
             for number, case in enumerate(cases):
-                places = places_of(field(number, part.wide), case.spacing, spacing, corner(part.wide))
-                yield ballot(case, places, channels[number], classes)
+                yield ballot(case, places(number, part.wide), channels[number], classes)
 
         votes = vote(target[:, *part.wide], steps, ballots(), settings)
         # The part also holds voxels that are decided: they stay as they are. Copies let go of what is around it.
@@ -126,32 +123,6 @@ def ballot(case: Labelled, places: Floats, channels: NDArray[np.intp], classes: 
     there = sample(both, places - column(first))
     there[len(channels) :] *= within(places, case.label.shape[1:])
     return Ballot(channels, there[: len(channels)], there[len(channels) :].reshape(-1, classes, *places.shape[1:]))
-
-
-def bytes_of_block(voxels: int, channels: int, outputs: int, settings: FusionSettings, finer: float = 1) -> int:
-    """Return what voting about a block of a target of so many voxels holds at most, about.
-
-    `finer`: so many voxels a labelled case has in one of the target's.
-    """
-    beside = int(settings.search) + window_reach(settings.window)
-    wide = min(voxels, (block_side((beside,) * 3) + 2 * beside) ** 3)
-    return round(wide * (20 * channels + 28 * outputs + 100 + (finer - 1) * (8 * channels + 9 * outputs)))
-
-
-def bytes_of_fusing(voxels: int, channels: int, outputs: int, cases: int, settings: FusionSettings) -> int:
-    """Return what fusing the labels of `cases` cases for a target of so many voxels holds at most, about.
-
-    With its image, their thinned displacements, and the votes, where structures fill all of it; without the cases.
-    """
-    held = voxels * (cases + 4 * channels + 6 * outputs + BYTES_MASKS)
-    return held + bytes_of_block(voxels, channels, outputs, settings)
-
-
-def bytes_of_registering(voxels: int, settings: RegistrationSettings) -> int:
-    """Return what registering holds, of which the larger image has so many voxels, beside the two images."""
-    return BYTES_REGISTERING * min(voxels, settings.voxels) + (
-        BYTES_LAYING * voxels if voxels > settings.voxels else 0
-    )
 
 
 def finer(spacing: Spacing, cases: Sequence[Labelled]) -> float:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 Floats = NDArray[np.float32]
 Spacing = tuple[float, float, float]
@@ -101,6 +99,9 @@ def column(values: Any) -> Floats:
 
 def sample(volume: Floats, places: Floats) -> Floats:
     """Return a volume (C, x, y, z) at places (3, ...) in voxels, linearly; beyond its edge, its edge."""
+    import torch  # here: who reads a prepared case imports this file, and need not wait for PyTorch
+    from torch.nn import functional
+
     # From voxel centres to grid_sample's [-1, 1], which runs from edge to edge; it wants (z, y, x).
     sizes = np.array(volume.shape[1:], np.float32)[:, None, None, None]
     grid = torch.from_numpy(((2 * places + 1) / sizes - 1).transpose(1, 2, 3, 0)[..., ::-1].copy())[None]

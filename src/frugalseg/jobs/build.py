@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,11 +15,13 @@ from frugalseg.objectives import CpcSettings, SegmentationLoss, Shapes, Task
 from frugalseg.objectives.consistency import ConsistencyLoss
 from frugalseg.semisup import Teacher
 from frugalseg.training.average import WeightAverage
-from frugalseg.training.launch import Fabric
 from frugalseg.training.loop import Loop
 from frugalseg.training.optimiser import make_optimiser
 from frugalseg.training.plan import Plan
 from frugalseg.training.total import Objectives
+
+if TYPE_CHECKING:
+    from frugalseg.training.launch import Fabric
 
 # Floats held for the backward pass for each voxel and channel of the first level: measured on the CPU at width 8
 # with 120 patches of 16 cubed (about 17 of level 0, and a fifth of that for all deeper ones).

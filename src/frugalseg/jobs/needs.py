@@ -10,8 +10,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from frugalseg.jobs.footprint import Footprint
+if TYPE_CHECKING:  # importing it would bring PyTorch to commands that do without
+    from frugalseg.jobs.footprint import Footprint
 
 MIB, GIB = 2**20, 2**30
 GAPS = 1.1  # of what tensors hold: freed places that the allocator cannot use again

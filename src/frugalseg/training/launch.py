@@ -2,6 +2,9 @@
 
 Fabric starts a run on one machine by itself: the first process runs the same command line again for each further
 one. On several machines torchrun or srun starts every process. See docs/distributed.md.
+
+Fabric is imported where a run begins: it brings PyTorch's compiler with it, two seconds that a prediction need not
+wait for.
 """
 
 from __future__ import annotations
@@ -12,19 +15,16 @@ import sys
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from frugalseg.errors import UserError
 
-__all__ = ["Fabric", "make_fabric"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric as Fabric  # the type, for others too
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+
 WHERE = "training.devices"
 # The others wait while the first process prepares cases or looks at the validation cases. A process that dies is
 # noticed at once by other means.
@@ -37,6 +37,9 @@ def make_fabric(device: str, precision: str, devices: int = 1, nodes: int = 1) -
     Raises:
         UserError: There are fewer GPUs, or another number of processes was started from outside.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the precision, as we do
     logging.getLogger("lightning_utilities").setLevel(logging.WARNING)
     environment = choose_environment(devices, nodes)
@@ -58,6 +61,10 @@ def choose_environment(devices: int, nodes: int) -> ClusterEnvironment:
     Raises:
         UserError: torchrun or srun started another number of processes, or nobody could start them.
     """
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
     world = devices * nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _require_started("torchrun", int(os.environ["WORLD_SIZE"]), devices, nodes)

@@ -19,10 +19,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from frugalseg.errors import TrainingError
@@ -39,6 +38,9 @@ from frugalseg.training.optimiser import flat_gradient, learning_rate, set_learn
 from frugalseg.training.settings import TrainingSettings
 from frugalseg.training.stop import StopRequest
 from frugalseg.training.total import SEGMENTATION, Objectives, labelled_logits
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 RATIO_EVERY = 50  # steps between two gradient ratios where one costs a backward pass: about 1 % of the time
 

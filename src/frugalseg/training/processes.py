@@ -14,13 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
-from lightning_fabric import Fabric
 from torch import distributed
 
 from frugalseg.errors import ProcessError, UserError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 POLL = 0.2
 GRACE = 3.0  # seconds that a process has to tell its own error before another one tells that it is gone

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +85,44 @@ def test_plots_are_those_that_there_are_columns_for(tmp_path: Path, monkeypatch:
     assert [title for title, _ in found][1] == "Dice on training crops"
     drawn.clear()
     assert len(draw_curves(write(tmp_path, "step,learning_rate\n1,0.1\n"))) == 1
+
+
+def test_the_same_numbers_are_drawn_once_and_others_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def draw(columns: dict[str, np.ndarray[Any, Any]], names: list[str], width: int) -> str:
+        drawn.append(float(columns["dice.a"][-1]))
+        return f"picture of {drawn[-1]}"
+
+    monkeypatch.setattr(curves, "_draw", draw)
+    path = write(tmp_path, "step,dice.a\n1,0.25\n")
+    assert draw_curves(path) == draw_curves(path) == [("Dice on training crops", "picture of 0.25")]
+    assert drawn == [0.25]
+    write(tmp_path, "step,dice.a\n1,0.25\n2,0.75\n")
+    assert draw_curves(path) == [("Dice on training crops", "picture of 0.75")]
+
+
+@pytest.mark.parametrize("values", [(-0.0099, -0.0011), (-1e-12, 3e-9), (12345.0, -98765.0), (0.99999, 0.999995)])
+def test_every_number_at_the_axes_lies_in_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[float, float]
+) -> None:
+    figures: list[Any] = []
+
+    def kept(figure: Any) -> str:
+        figures.append(figure)
+        return "data:"
+
+    monkeypatch.setattr(curves, "data_uri", kept)
+    draw_curves(write(tmp_path, f"step,some.loss\n1,{values[0]}\n250000,{values[1]}\n"))
+    (figure,) = figures
+    figure.canvas.draw()
+    (panel,) = figure.axes
+    box = panel.get_tightbbox()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    shown = [tick.label1.get_window_extent() for tick in panel.xaxis.get_major_ticks()]
+    assert len(shown) > 3
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(shown)), "numbers run into each other"
 
 
 def test_a_long_run_is_thinned_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

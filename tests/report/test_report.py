@@ -16,7 +16,7 @@ from frugalseg.geometry import Grid
 from frugalseg.report import EvaluationPart, PictureCase, pictures, write_report
 from frugalseg.report.agreement import draw_agreement
 from frugalseg.report.curves import running_mean
-from frugalseg.report.pictures import draw_case, slices
+from frugalseg.report.pictures import draw_case, slices, write_png
 from tests.data.datasets import write_nifti
 
 SCHEME = LabelScheme.from_json({"labels": {"0": "background", "1": "box"}})
@@ -166,3 +166,23 @@ def test_many_structures_have_a_legend_that_can_be_read(tmp_path: Path, monkeypa
     assert 0 <= box.y0 < box.y1 <= figure.bbox.height
     assert "and 38 more" in [text.get_text() for text in legend.get_texts()]
     assert any(panel.collections for panel in figure.axes), "the sixtieth structure is outlined"
+
+
+def test_a_picture_is_the_one_that_savefig_writes(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    def drawn() -> Any:
+        figure = Figure(figsize=(5, 3), dpi=90, layout="constrained")
+        for panel, high in zip(figure.subplots(1, 2), (1, 100_000), strict=True):
+            panel.plot([0, high], label="a line")
+            panel.set(title="a title", ylabel="a name")
+        figure.legend(loc="outside lower center")
+        return figure
+
+    write_png(drawn(), tmp_path / "ours.png")
+    drawn().savefig(tmp_path / "theirs.png")
+    ours, theirs = (imread(tmp_path / f"{name}.png") for name in ("ours", "theirs"))
+    assert ours.shape == (270, 450, 4)
+    assert len(np.unique(ours)) > 10
+    np.testing.assert_array_equal(ours, theirs)

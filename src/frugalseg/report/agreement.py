@@ -37,6 +37,7 @@ def draw_agreement(summary: Summary, rows: Sequence[CaseRow]) -> str | None:
         panel.set_xlabel("mean of both, ml", fontsize=8)
         panel.set_ylabel("prediction - truth, ml", fontsize=8)
         panel.tick_params(labelsize=7)
+        panel.locator_params(nbins=5)
     for panel in list(panels.flat)[len(shown) :]:
         panel.set_visible(False)
     return data_uri(figure)

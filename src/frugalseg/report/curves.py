@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ from frugalseg.report.pictures import COLOURS, data_uri
 
 POINTS = 1000
 SMOOTH = 25  # steps of the running mean
+PLACE = (0.145, 0.18, 0.825, 0.74)  # of a plot's axes in its figure: to find it out is half of the time of drawing
 _NOT_LOSSES = (".accuracy", ".chance", ".gradient_ratio")
 
 
 def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     """Return the columns of a CSV of numbers; empty cells are NaN. Rows cut short by a killed run are left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    return _columns(path.read_text(encoding="utf-8"))
+
+
+def _columns(text: str) -> dict[str, NDArray[np.float64]]:
+    rows = list(csv.reader(io.StringIO(text)))
     values = []
     for row in rows[1:]:
         if len(row) == len(rows[0]):
@@ -43,7 +49,13 @@ def running_mean(values: NDArray[np.float64], width: int = SMOOTH) -> NDArray[np
 
 def draw_curves(path: Path) -> list[tuple[str, str]]:
     """Return (title, data URI) of each plot that metrics.csv has columns for; not of nothing but 0."""
-    columns = {name: values for name, values in read_columns(path).items() if np.nan_to_num(values).any()}
+    return list(_drawn(path.read_text(encoding="utf-8")))
+
+
+@lru_cache(maxsize=1)
+def _drawn(text: str) -> tuple[tuple[str, str], ...]:
+    """Draw a run's curves; once for its own page and that of its evaluation, where they follow each other."""
+    columns = {name: values for name, values in _columns(text).items() if np.nan_to_num(values).any()}
     groups = {
         "Losses": [n for n in columns if "." in n and not n.startswith("dice.") and not n.endswith(_NOT_LOSSES)],
         "Dice on training crops": [name for name in columns if name.startswith("dice.")],
@@ -54,7 +66,9 @@ def draw_curves(path: Path) -> list[tuple[str, str]]:
         "Learning rate": [name for name in columns if name == "learning_rate"],
     }
     widths = {"Learning rate": 1}  # of the running mean: it has no noise
-    return [(title, _draw(columns, names, widths.get(title, SMOOTH))) for title, names in groups.items() if names]
+    return tuple(
+        (title, _draw(columns, names, widths.get(title, SMOOTH))) for title, names in groups.items() if names
+    )
 
 
 def draw_looks(path: Path) -> list[tuple[str, str]]:
@@ -67,8 +81,10 @@ def draw_looks(path: Path) -> list[tuple[str, str]]:
 def _draw(columns: dict[str, NDArray[np.float64]], names: list[str], width: int = SMOOTH) -> str:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6, 2.6), dpi=100, layout="constrained")
-    panel: Any = figure.subplots()
+    figure = Figure(figsize=(4.6, 2.6), dpi=100)
+    panel: Any = figure.add_axes(PLACE)
+    panel.locator_params(nbins=6)
+    panel.ticklabel_format(axis="y", scilimits=(-3, 4))  # no number is longer than its place
     steps = columns["step"]
     every = max(1, len(steps) // POINTS)
     for name, colour in zip(names, ("#0072B2", *COLOURS) * 40):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
 from frugalseg.files import write_atomic
 from frugalseg.geometry import Grid
-from frugalseg.report.pictures import COLOURS, grey_range, show_slice, slices
+from frugalseg.report.pictures import COLOURS, grey_range, show_slice, slices, write_png
 
 STRANGE = "#FF2020"
 
@@ -95,7 +96,7 @@ def draw_overlay(path: Path, overlay: Overlay, scheme: LabelScheme) -> None:
             panel.contourf(cut.prediction, [0.5, 1.5], colors=[STRANGE], alpha=0.6)
     if overlay.label is not None:
         _legend(figure, values, scheme, overlay.unknown, int(strange.sum()))
-    write_atomic(path, lambda temporary: figure.savefig(temporary, format="png"))
+    write_atomic(path, partial(write_png, figure))
 
 
 def _legend(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,7 @@ def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None
     Raises:
         DataError: The page, or a picture's file, cannot be written or read.
     """
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("frugalseg", "report"), autoescape=True)
-    page = environment.get_template("template.html").render(
+    page = _template().render(
         version=__version__,
         date=datetime.date.today().isoformat(),
         run=None if run is None else _run_part(run),
@@ -62,6 +60,14 @@ def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None
         else [(case, draw_case(case, evaluation.scheme)) for case in evaluation.pictures],
     )
     write_text(path, page)
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("frugalseg", "report"), autoescape=True)
+    return environment.get_template("template.html")
 
 
 def _run_part(run: Path) -> dict[str, Any]:

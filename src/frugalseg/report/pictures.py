@@ -156,8 +156,16 @@ def show_slice(panel: Any, cut: Slice, low: float, high: float) -> None:
         )
 
 
+def write_png(figure: Any, target: Path | io.BytesIO) -> None:
+    """Write a matplotlib figure as a PNG, the same that `savefig` writes, which draws one with a layout twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(target)
+
+
 def data_uri(figure: Any) -> str:
     """Return a matplotlib figure as the data URI of a PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    write_png(figure, buffer)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

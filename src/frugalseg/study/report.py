@@ -11,7 +11,7 @@ from typing import Any
 from frugalseg import __version__
 from frugalseg.evaluation.summary import RULE
 from frugalseg.files import write_atomic, write_json, write_text
-from frugalseg.report.pictures import data_uri
+from frugalseg.report.pictures import data_uri, write_png
 from frugalseg.study.compare import Paired
 from frugalseg.study.design import Design
 from frugalseg.study.figures import draw_curves, draw_pairs, draw_scatter
@@ -52,7 +52,7 @@ def write_study_report(
     figures |= {f"cases_{labels}_labels": draw_scatter(rows, design, labels) for labels in design.budgets}
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     for name, figure in drawn.items():
-        write_atomic(folder / "figures" / f"{name}.png", partial(_save, figure))
+        write_atomic(folder / "figures" / f"{name}.png", partial(write_png, figure))
     environment = Environment(loader=PackageLoader("frugalseg", "study"), autoescape=True)
     cells = {(row["method"], row["labels"], row["seed"]) for row in rows}
     times, volumes = took(folder, design), volume_table(rows, design)
@@ -101,10 +101,6 @@ def incomplete(summary: StudySummary, design: Design) -> bool:
 
 def _took(one: Took | None) -> str:
     return "-" if one is None else one.describe()
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path)
 
 
 def score_table(

@@ -19,7 +19,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Its commands need the task that the page adds; tests/docs/test_add_a_task.py builds it and trains with it.
 OWN_TEST = "add-a-task.md"
 # What makes the training of a page's command short; everything else is run as it stands there.
-SHORT = "--steps 2 --set crop=[24,24,24] --set network.width=8 --set training.workers=0"
+SHORT = (
+    "--steps 2 --set crop=[24,24,24] --set network.width=8 --set network.blocks=[1,1,1] --set training.workers=0"
+)
 SHORT_PRE = (
     "--set pretrain.auxiliary.cpc.patch=[8,8,8] --set pretrain.auxiliary.cpc.blocks=1 --set pretrain.steps=2"
 )

@@ -34,7 +34,7 @@ from frugalseg.semisup.registration import NotRegistered, register
 from tests.data.datasets import write_nifti
 
 SIDES = (24, 26, 22)
-TINY = ["crop=[16,16,16]", "network.width=8", "training.steps=3", "training.workers=0"]
+TINY = ["crop=[16,16,16]", "network.width=8", "network.blocks=[1,1,1]", "training.steps=3", "training.workers=0"]
 
 
 def case(number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

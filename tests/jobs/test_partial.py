@@ -28,7 +28,13 @@ from tests.data.datasets import change
 
 LACKING, COMPLETE = ("phantom_000", "phantom_002"), ("phantom_001", "phantom_003")
 OUTER = ["whole_tumour", "tumour_core"]
-OVERRIDES = ["crop=[24,24,24]", "network.width=8", "training.steps=3", "training.validate_every=1"]
+OVERRIDES = [
+    "crop=[24,24,24]",
+    "network.width=8",
+    "network.blocks=[1,1,1]",
+    "training.steps=3",
+    "training.validate_every=1",
+]
 
 
 def relabel(path: Path, old: int, new: int, where: tuple[Any, ...] = (...,)) -> None:

@@ -20,7 +20,13 @@ from frugalseg.study.run import plan, study
 from tests.data.datasets import write_nifti
 from tests.jobs.test_atlas import case, write_alike
 
-TINY = ("crop=[16,16,16]", "network.width=8", "training.workers=0", "training.precision=fp32")
+TINY = (
+    "crop=[16,16,16]",
+    "network.width=8",
+    "network.blocks=[1,1,1]",
+    "training.workers=0",
+    "training.precision=fp32",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Start-up: the command's help, what a run is, importing; and what an installation takes on disk.
+"""Start-up: the command's help, what a run is, what needs no PyTorch, importing; what an installation takes on disk.
 
 Each command in a fresh process, files warm; the shortest and the median of eleven.
 """
@@ -20,6 +20,7 @@ from benchmarks.speed.text import Table
 from frugalseg.data.phantom import write_phantom
 
 BIN = Path(sys.executable).parent
+JOBS = [f"frugalseg.jobs.{job}" for job in ("evaluate", "predict", "train")]
 
 
 def main() -> tuple[dict[str, Any], str]:
@@ -31,10 +32,11 @@ def main() -> tuple[dict[str, Any], str]:
         frugalseg = [sys.executable, "-c", "from frugalseg.cli import main; main()"]
         if (BIN / "frugalseg").exists():
             frugalseg = [str(BIN / "frugalseg")]
-        write_phantom(Path(folder) / "data")
+        data = Path(folder) / "data"
+        write_phantom(data)
         short = ["--method", "encdec", "--steps", "1", "--store", str(Path(folder) / "store")]
         subprocess.run(
-            [*frugalseg, "train", str(Path(folder) / "data"), *short, "--out", str(run)],
+            [*frugalseg, "train", str(data), *short, "--out", str(run)],
             check=True,
             capture_output=True,
         )
@@ -42,7 +44,10 @@ def main() -> tuple[dict[str, Any], str]:
             ("frugalseg --help", [*frugalseg, "--help"], "0.3 s"),
             ("frugalseg train --help", [*frugalseg, "train", "--help"], "-"),
             ("frugalseg info RUN", [*frugalseg, "info", str(run)], "1 s"),
+            ("frugalseg check DATA", [*frugalseg, "check", str(data)], "-"),
+            ("frugalseg prepare DATA, which is", [*frugalseg, "prepare", str(data), *short[-2:]], "-"),
             ("import frugalseg", [sys.executable, "-c", "import frugalseg"], "-"),
+            *((f"import {job}", [sys.executable, "-c", f"import {job}"], "-") for job in JOBS),
             ("python -c pass", [sys.executable, "-c", "pass"], "-"),
         ]
         for name, command, aim in rows:

@@ -17,8 +17,9 @@ from frugalseg.data.phantom import write_phantom
 from frugalseg.jobs.run import TrainResult
 from tests.faults.corpus import command
 
-TINY = ["--set", "crop=[24,24,24]", "--set", "network.width=8", "--set", "network.blocks=[1,1,1]", "--set", "auxiliary.cpc.patch=[8,8,8]",
-        "--set", "auxiliary.cpc.blocks=1", "--set", "training.checkpoint_seconds=0.001"]  # fmt: skip
+TINY = ["--set", "crop=[24,24,24]", "--set", "network.width=8", "--set", "network.blocks=[1,1,1]",
+        "--set", "auxiliary.cpc.patch=[8,8,8]", "--set", "auxiliary.cpc.blocks=1",
+        "--set", "training.checkpoint_seconds=0.001"]  # fmt: skip
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Start-up: the command's help, what a run is, what needs no PyTorch, importing; what an installation takes on disk.
+"""Start-up: the command's help, what a run is, what needs no PyTorch, importing; what an installation takes.
 
 Each command in a fresh process, files warm; the shortest and the median of eleven.
 """

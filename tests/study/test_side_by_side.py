@@ -18,6 +18,7 @@ from frugalseg.study import cell as cells
 from frugalseg.study.cell import Interrupted, Outcome, Task
 from frugalseg.study.side_by_side import RETRIES, _received, _serve, side_by_side
 from frugalseg.study.spent import SPENT, Clock
+from tests.study.deaths import dies_before_it_reads, dies_of_the_first
 from tests.study.micro import micro_data, micro_design, micro_study
 
 DRIVER = """
@@ -147,20 +148,6 @@ def test_a_cell_that_is_stopped_while_it_scores_keeps_its_time(tmp_path: Path) -
     ours.close()
     process.join(30)
     assert process.exitcode == 0
-
-
-def dies_of_the_first(pipe: Connection) -> None:
-    """Stand in for what runs cells."""
-    while True:
-        task = pipe.recv()
-        if task.seed == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        pipe.send(Outcome(task.folder, None, 0.0, 0.5, True))
-
-
-def dies_before_it_reads(pipe: Connection) -> None:
-    time.sleep(0.5)  # the task is in the pipe by then
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_answer_that_nobody_read_is_no_error() -> None:

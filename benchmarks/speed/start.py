@@ -45,7 +45,7 @@ def main() -> tuple[dict[str, Any], str]:
             ("frugalseg train --help", [*frugalseg, "train", "--help"], "-"),
             ("frugalseg info RUN", [*frugalseg, "info", str(run)], "1 s"),
             ("frugalseg check DATA", [*frugalseg, "check", str(data)], "-"),
-            ("frugalseg prepare DATA, which is", [*frugalseg, "prepare", str(data), *short[-2:]], "-"),
+            ("frugalseg prepare DATA, prepared before", [*frugalseg, "prepare", str(data), *short[-2:]], "-"),
             ("import frugalseg", [sys.executable, "-c", "import frugalseg"], "-"),
             *((f"import {job}", [sys.executable, "-c", f"import {job}"], "-") for job in JOBS),
             ("python -c pass", [sys.executable, "-c", "pass"], "-"),

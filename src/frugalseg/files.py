@@ -69,7 +69,11 @@ def remove_temporary(folder: Path, older_than: float = 0.0) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, in UTF-8."""
-    data = text.encode("utf-8")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)

@@ -9,31 +9,61 @@ from pathlib import Path
 import pytest
 
 from frugalseg.data.phantom import write_phantom
+from frugalseg.jobs.train import train
 
-ENDING = "; import sys; print('heavy:', sorted({'torch', 'torch._dynamo', 'lightning_fabric'} & set(sys.modules)))"
+TINY = ["crop=[8,8,8]", "network.width=8", "network.blocks=[1,1]", "training.steps=1", "training.workers=0"]
+HEAVY = "print('heavy:', sorted({'torch', 'torch._dynamo', 'lightning_fabric'} & set(sys.modules)))"
 
 
-def heavy_after(code: str, *arguments: str | Path) -> str:
-    program = [sys.executable, "-c", code + ENDING, *map(str, arguments)]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=120)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, and a run."""
+    folder = tmp_path_factory.mktemp("start")
+    write_phantom(folder / "data", cases=2, labelled=1, test=1, shape=(24, 24, 24), seed=0)
+    train(folder / "data", folder / "run", "encdec", labels=1, overrides=TINY, store=folder / "store")
+    return folder
+
+
+def heavy_after(place: Path, code: str) -> str:
+    """Return what a program in this folder that runs `code` says in the end that it has imported."""
+    program = ["import sys", "from frugalseg.cli import app", code, HEAVY]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)],
+        capture_output=True, text=True, check=True, timeout=120, cwd=place,
+    )  # fmt: skip
     return done.stdout.splitlines()[-1]
 
 
-def test_checking_preparing_and_scoring_do_without_pytorch(tmp_path: Path) -> None:
-    write_phantom(tmp_path / "data", cases=2, labelled=1, test=1, shape=(24, 24, 24), seed=0)
-    code = """
-import sys
-from frugalseg.cli import app
-data, store, predictions, out = sys.argv[1:]
-app(["check", data], standalone_mode=False)
-app(["prepare", data, "--store", store], standalone_mode=False)
-app(["evaluate", predictions, data, "--out", out], standalone_mode=False)
+def command(words: str) -> str:
+    return f"app({words.split()}, standalone_mode=False)"
+
+
+def test_checking_and_preparing_do_without_pytorch(place: Path) -> None:
+    code = command("check data") + "\n" + command("prepare data --store another")
+    assert heavy_after(place, code) == "heavy: []"
+    assert list((place / "another").glob("*.b2nd"))
+
+
+def test_predicting_does_without_the_compiler_and_scoring_without_pytorch(place: Path) -> None:
+    assert heavy_after(place, command("predict run data/imagesTs --out predictions")) == "heavy: ['torch']"
+    assert heavy_after(place, command("evaluate predictions data --out scores")) == "heavy: []"
+    page = (place / "scores" / "report.html").read_text()
+    assert "Learning rate" in page, "the run that predicted is a part of the page"
+
+
+@pytest.mark.parametrize("job", ["register", "train"])
+def test_the_compiler_waits_until_a_run_begins(place: Path, job: str) -> None:
+    assert heavy_after(place, f"import frugalseg.jobs.{job}") == "heavy: ['torch']"
+
+
+def test_a_rehearsal_holds_what_a_run_does_when_it_looks_at_what_is_left(place: Path) -> None:
+    code = f"""
+from frugalseg.jobs import rehearse
+rehearse.fitting = lambda *_: sys.exit({HEAVY})
+try:
+    {command("train data --method encdec --labels 1 --steps 1 --dry-run")}
+except SystemExit:
+    pass
 """
-    places = (tmp_path / "data", tmp_path / "store", tmp_path / "data" / "labelsTs", tmp_path / "scores")
-    assert heavy_after(code.strip(), *places) == "heavy: []"
-    assert (tmp_path / "scores" / "cases.csv").is_file()
-
-
-@pytest.mark.parametrize("job", ["predict", "register", "train"])
-def test_fabric_and_the_compiler_wait_until_a_run_begins(job: str) -> None:
-    assert heavy_after(f"import frugalseg.jobs.{job}") == "heavy: ['torch']"
+    heavy = "heavy: ['lightning_fabric', 'torch', 'torch._dynamo']"
+    assert heavy_after(place, code) == heavy

@@ -19,7 +19,7 @@ from frugalseg.jobs.model import load_model
 from frugalseg.jobs.train import train
 from frugalseg.training.loop import Loop
 
-TINY = ["crop=[24,24,32]", "network.width=8", "network.blocks=[1,1,1]", "training.steps=2", "training.workers=0"]
+TINY = ["crop=[24,24,32]", "network.width=8", "network.blocks=[1,1,1,1]", "training.steps=2", "training.workers=0"]
 TASK = {"cpc": ["auxiliary.cpc.patch=[8,8,8]", "auxiliary.cpc.stride=[8,8,8]", "auxiliary.cpc.blocks=1"]}
 SCALARS = {
     "encdec": set(),

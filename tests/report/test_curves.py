@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from hypothesis import strategies as st
 
 from frugalseg.report import curves
 from frugalseg.report.curves import draw_curves, read_columns, running_mean
+
+
+@pytest.fixture(autouse=True)
+def nothing_drawn_before() -> Iterator[None]:
+    curves._drawn.cache_clear()
+    yield
+    curves._drawn.cache_clear()
 
 
 def write(folder: Path, text: str) -> Path:
@@ -102,9 +110,13 @@ def test_the_same_numbers_are_drawn_once_and_others_anew(tmp_path: Path, monkeyp
     assert draw_curves(path) == [("Dice on training crops", "picture of 0.75")]
 
 
-@pytest.mark.parametrize("values", [(-0.0099, -0.0011), (-1e-12, 3e-9), (12345.0, -98765.0), (0.99999, 0.999995)])
+WIDE = [(-0.0099, -0.0011), (-0.012, -0.0005), (-1e-12, 3e-9), (12345.0, -98765.0), (0.5, 0.5001), (0.01, 0.0113)]
+
+
+@pytest.mark.parametrize("values", WIDE)
+@pytest.mark.parametrize("last", [1910, 9600, 96500, 240000, 965000])
 def test_every_number_at_the_axes_lies_in_the_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[float, float]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[float, float], last: int
 ) -> None:
     figures: list[Any] = []
 
@@ -113,9 +125,8 @@ def test_every_number_at_the_axes_lies_in_the_picture(
         return "data:"
 
     monkeypatch.setattr(curves, "data_uri", kept)
-    draw_curves(write(tmp_path, f"step,some.loss\n1,{values[0]}\n250000,{values[1]}\n"))
+    draw_curves(write(tmp_path, f"step,some.loss\n1,{values[0]}\n{last},{values[1]}\n"))
     (figure,) = figures
-    figure.canvas.draw()
     (panel,) = figure.axes
     box = panel.get_tightbbox()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width

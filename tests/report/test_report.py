@@ -16,7 +16,7 @@ from frugalseg.geometry import Grid
 from frugalseg.report import EvaluationPart, PictureCase, pictures, write_report
 from frugalseg.report.agreement import draw_agreement
 from frugalseg.report.curves import running_mean
-from frugalseg.report.pictures import draw_case, slices, write_png
+from frugalseg.report.pictures import draw_case, png, slices
 from tests.data.datasets import write_nifti
 
 SCHEME = LabelScheme.from_json({"labels": {"0": "background", "1": "box"}})
@@ -180,7 +180,7 @@ def test_a_picture_is_the_one_that_savefig_writes(tmp_path: Path) -> None:
         figure.legend(loc="outside lower center")
         return figure
 
-    write_png(drawn(), tmp_path / "ours.png")
+    (tmp_path / "ours.png").write_bytes(png(drawn()))
     drawn().savefig(tmp_path / "theirs.png")
     ours, theirs = (imread(tmp_path / f"{name}.png") for name in ("ours", "theirs"))
     assert ours.shape == (270, 450, 4)

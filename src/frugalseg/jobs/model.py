@@ -19,7 +19,7 @@ from frugalseg.jobs.build import build, deployed_weights, from_facts
 from frugalseg.jobs.record import RECORD
 from frugalseg.jobs.show import say
 from frugalseg.networks import MultiTaskNetwork
-from frugalseg.training.plan import Plan
+from frugalseg.training.plan import Plan, gpu_there
 from frugalseg.training.seal import FORMAT_VERSION, WEIGHTS, find_intact
 from frugalseg.training.state import BEST, LAST, load_weights
 
@@ -88,7 +88,7 @@ def load_model(run: Path, checkpoint: str | None = None, device: str | None = No
             raise ValueError("channels: at least one was expected")
     if config.sampling.labelled == 0:
         raise UserError("is a pre-training, which segments nothing; train on labels first: train --init", run)
-    on = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    on = device or ("cuda" if gpu_there() else "cpu")
     plan = Plan.from_json({**plan.to_json(), "device": on})
     # Shapes alone at first: what the description asks for is allocated only if the weights are that large, too.
     with describing("a model", folder / "model.json"), torch.device("meta"):

@@ -18,6 +18,7 @@ from frugalseg.jobs.prepare import cases_from_headers, chosen, workers_that_fit
 from frugalseg.jobs.run import TrainResult
 from frugalseg.jobs.show import say
 from frugalseg.jobs.teachers import registering_line
+from frugalseg.training.launch import make_fabric
 from frugalseg.training.plan import Plan
 
 
@@ -33,6 +34,7 @@ def rehearse(
     known: tuple[Preparation, dict[str, str]] | None = None,
 ) -> TrainResult:
     """Say the plan of a run, with its reasons, and what preparing and training need; nothing is written."""
+    make_fabric("cpu", "fp32")  # as a run does, before it looks at what memory is left
     if plan is None:
         preparation, reasons = known or chosen(manifest, split.readable, config.preprocess)
         cases = order(cases_from_headers(manifest, preparation), split)

@@ -15,7 +15,7 @@ from frugalseg.report.pictures import COLOURS, data_uri
 
 POINTS = 1000
 SMOOTH = 25  # steps of the running mean
-PLACE = (0.145, 0.18, 0.825, 0.74)  # of a plot's axes in its figure: to find it out is half of the time of drawing
+PLACE = (0.18, 0.18, 0.76, 0.74)  # of a plot's axes in its figure: to find it out is half of the time of drawing
 _NOT_LOSSES = (".accuracy", ".chance", ".gradient_ratio")
 
 
@@ -84,7 +84,8 @@ def _draw(columns: dict[str, NDArray[np.float64]], names: list[str], width: int 
     figure = Figure(figsize=(4.6, 2.6), dpi=100)
     panel: Any = figure.add_axes(PLACE)
     panel.locator_params(nbins=6)
-    panel.ticklabel_format(axis="y", scilimits=(-3, 4))  # no number is longer than its place
+    panel.ticklabel_format(axis="y", scilimits=(-3, 4))  # a number of up to 9 characters has room beside the axes
+    panel.tick_params(labelsize=9)
     steps = columns["step"]
     every = max(1, len(steps) // POINTS)
     for name, colour in zip(names, ("#0072B2", *COLOURS) * 40):

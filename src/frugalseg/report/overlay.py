@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from frugalseg.data.manifest import Case
 from frugalseg.data.readers import read_header, read_image
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.errors import DataError
-from frugalseg.files import write_atomic
+from frugalseg.files import write_bytes
 from frugalseg.geometry import Grid
-from frugalseg.report.pictures import COLOURS, grey_range, show_slice, slices, write_png
+from frugalseg.report.pictures import COLOURS, grey_range, png, show_slice, slices
 
 STRANGE = "#FF2020"
 
@@ -96,7 +95,7 @@ def draw_overlay(path: Path, overlay: Overlay, scheme: LabelScheme) -> None:
             panel.contourf(cut.prediction, [0.5, 1.5], colors=[STRANGE], alpha=0.6)
     if overlay.label is not None:
         _legend(figure, values, scheme, overlay.unknown, int(strange.sum()))
-    write_atomic(path, partial(write_png, figure))
+    write_bytes(path, png(figure))
 
 
 def _legend(

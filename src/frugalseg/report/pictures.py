@@ -156,16 +156,21 @@ def show_slice(panel: Any, cut: Slice, low: float, high: float) -> None:
         )
 
 
-def write_png(figure: Any, target: Path | io.BytesIO) -> None:
-    """Write a matplotlib figure as a PNG, the same that `savefig` writes, which draws one with a layout twice."""
+def png(figure: Any) -> bytes:
+    """Return a matplotlib figure as a PNG, the same that `savefig` writes, which draws one with a layout twice."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    buffer = io.BytesIO()
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(target)
+    canvas.print_png(buffer)
+    return buffer.getvalue()
 
 
 def data_uri(figure: Any) -> str:
     """Return a matplotlib figure as the data URI of a PNG."""
-    buffer = io.BytesIO()
-    write_png(figure, buffer)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png_uri(png(figure))
+
+
+def png_uri(picture: bytes) -> str:
+    """Return a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

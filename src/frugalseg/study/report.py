@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from frugalseg import __version__
 from frugalseg.evaluation.summary import RULE
-from frugalseg.files import write_atomic, write_json, write_text
-from frugalseg.report.pictures import data_uri, write_png
+from frugalseg.files import write_bytes, write_json, write_text
+from frugalseg.report.pictures import png, png_uri
 from frugalseg.study.compare import Paired
 from frugalseg.study.design import Design
 from frugalseg.study.figures import draw_curves, draw_pairs, draw_scatter
@@ -50,9 +49,9 @@ def write_study_report(
     figures = {f"{measure}_by_labels": draw_curves(summary, design, measure) for measure in ("dice", "hd95_mm")}
     figures |= {"paired": draw_pairs(summary, design)}
     figures |= {f"cases_{labels}_labels": draw_scatter(rows, design, labels) for labels in design.budgets}
-    drawn = {name: figure for name, figure in figures.items() if figure is not None}
-    for name, figure in drawn.items():
-        write_atomic(folder / "figures" / f"{name}.png", partial(write_png, figure))
+    drawn = {name: png(figure) for name, figure in figures.items() if figure is not None}
+    for name, picture in drawn.items():
+        write_bytes(folder / "figures" / f"{name}.png", picture)
     environment = Environment(loader=PackageLoader("frugalseg", "study"), autoescape=True)
     cells = {(row["method"], row["labels"], row["seed"]) for row in rows}
     times, volumes = took(folder, design), volume_table(rows, design)
@@ -71,7 +70,7 @@ def write_study_report(
         summary=summary,
         labels_word=labels_word,
         difference=difference,
-        figures={name: data_uri(figure) for name, figure in drawn.items()},
+        figures={name: png_uri(picture) for name, picture in drawn.items()},
         rule=RULE,
         checkpoint_rule=CHECKPOINT_RULE,
         incomplete_words=INCOMPLETE,

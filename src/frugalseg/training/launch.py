@@ -22,7 +22,7 @@ import torch
 from frugalseg.errors import UserError
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric as Fabric  # the type, for others too
+    from lightning_fabric import Fabric as Fabric  # the type, which no other room may import itself
     from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 WHERE = "training.devices"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -253,12 +254,22 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> tuple[str, str]:
     Raises:
         UserError: A GPU was asked for and there is none.
     """
-    there = torch.cuda.is_available()
+    there = gpu_there()
     if wanted == "cuda" and not there:
         raise UserError("no GPU can be used here; choose cpu or auto", "training.device")
     if wanted != "auto":
         return wanted, "set"
     return ("cuda", torch.cuda.get_device_name()) if there else ("cpu", "no GPU can be used here")
+
+
+def gpu_there() -> bool:
+    """Whether a GPU can be used.
+
+    NVIDIA's management library is asked, as Lightning Fabric has it from its import on: the answer must not depend
+    on what was imported before, and CUDA, once started, could not be used in a forked loader process.
+    """
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    return torch.cuda.is_available()
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: str) -> tuple[Precision, str]:

@@ -20,6 +20,7 @@ from frugalseg.jobs.card import card
 from frugalseg.jobs.ensemble import open_ensemble
 from frugalseg.jobs.info import info, render
 from frugalseg.jobs.predict import predict
+from frugalseg.jobs.predict_needs import say_needs
 from frugalseg.jobs.train import train
 from frugalseg.jobs.voters import bytes_of_votes
 from frugalseg.semisup.registration import NotRegistered, register
@@ -132,6 +133,27 @@ def test_memory_for_votes_is_that_of_what_structures_fill(place: Path, monkeypat
     assert voters.bytes_kept(100) == 100 + 100 * (1 + 4 * voters.classes), "no more than the image"
     slabs = [bytes_of_votes([voters], 10**6, slab) for slab in (0, 1000)]
     assert slabs[1] - slabs[0] == 4 * voters.classes * 1000
+
+
+def test_predicting_reckons_with_votes_about_a_window_s_depth_of_the_image(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_ensemble([place / "run"], store=place / "store")
+    inputs = find_inputs([place / "data"], {}, model.channels, None, False)
+    asked: list[tuple[int, int]] = []
+
+    def note(voters: object, voxels: int, slab: int) -> int:
+        asked.append((voxels, slab))
+        return 0
+
+    monkeypatch.setattr("frugalseg.jobs.predict_needs.bytes_of_votes", note)
+    say_needs(model, inputs, tmp_path, "predict")
+    ((voxels, slab),) = asked
+    (prepared,) = model.prepare(inputs[0])
+    depth = min(side / size for side, size in zip(model.plan.crop, prepared.image.shape[1:], strict=True))
+    assert depth < 1, "a window is smaller than the image"
+    assert voxels == prepared.image[0].size
+    assert slab == round(depth * voxels)
 
 
 def test_seeds_with_the_same_labels_share_their_voters(

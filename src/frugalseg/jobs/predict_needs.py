@@ -43,13 +43,15 @@ def say_needs(
     window = at_a_time * math.prod(model.plan.crop) * model.plan.width * WINDOW_FLOATS * 4
     weights = sum(tensor.nbytes for member in model.members for tensor in member.network.parameters())
     largest = max(volumes, key=lambda volume: volume.voxels)
-    slab = largest.slab(model.plan.crop)
+    slab = largest.slab(model.plan.crop)  # a share of the volume
     need = predicting(largest, model.scheme.outputs, window, weights, slab)
     # Each further member has its own slab of probabilities, and its own image where it was prepared in another way.
     each = 4 * len(model.channels) + 8 * model.scheme.outputs * slab
     need = replace(need, ram=need.ram + round((len(model.members) - 1) * largest.voxels * each))
     if any(model.voters):
-        need = replace(need, ram=need.ram + bytes_of_votes(model.voters, largest.voxels, round(slab)))
+        need = replace(
+            need, ram=need.ram + bytes_of_votes(model.voters, largest.voxels, round(slab * largest.voxels))
+        )
     sizes = [volume.voxels for volume in volumes]
     need = replace(need, disk=sum(sizes) + 4 * maps * (sum(sizes) + max(sizes)))
     both = replace(need, ram=need.ram + prepare_bytes(largest)) if len(volumes) > 1 else need

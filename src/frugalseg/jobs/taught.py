@@ -30,6 +30,7 @@ from frugalseg.jobs.registrations import NotAlikeError, Registrations, files_of,
 from frugalseg.jobs.show import bar, say
 from frugalseg.jobs.teacher_runs import TeacherRun, TeacherRuns
 from frugalseg.semisup.votes import SlabOf, with_votes
+from frugalseg.training.plan import gpu_there
 
 VERSION = 1  # of what is computed: another one makes it anew
 
@@ -104,7 +105,7 @@ class Taught:
                 advance()
         del ensemble
         gc.collect()  # what they held of a GPU is free for the training
-        if torch.cuda.is_available():
+        if gpu_there():
             torch.cuda.empty_cache()
 
     def _votes(self, run: TeacherRun, targets: Sequence[StoredCase]) -> list[Entry] | None:

@@ -47,7 +47,7 @@ from frugalseg.training.launch import make_fabric
 from frugalseg.training.loader import require_enough
 from frugalseg.training.lock import NAME as LOCK
 from frugalseg.training.lock import FolderLock
-from frugalseg.training.plan import Plan, choose_device, choose_precision
+from frugalseg.training.plan import Plan, choose_device, choose_precision, gpu_there
 from frugalseg.training.processes import Processes
 from frugalseg.training.seal import LAST, find_intact
 
@@ -251,7 +251,7 @@ def pretrained(
         preparation=preparation or chosen(manifest, split.readable, config.preprocess),
     )  # fmt: skip
     gc.collect()  # what it held of a GPU is free for the training, as if that had been started by itself
-    if torch.cuda.is_available():
+    if gpu_there():
         torch.cuda.empty_cache()
     return result if result.signal is not None else read_initial(out)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from frugalseg import __version__
 from frugalseg.files import write_text
+from frugalseg.report.template import template
 
 INDEX = "index.html"
 
@@ -31,11 +32,8 @@ def write_overlay_page(
     Raises:
         DataError: It cannot be written.
     """
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("frugalseg", "report"), autoescape=True)
-    template = environment.get_template("overlays.html")
-    write_text(folder / INDEX, template.render(version=__version__, title=title, remarks=remarks, entries=entries))
+    page = template("overlays.html").render(version=__version__, title=title, remarks=remarks, entries=entries)
+    write_text(folder / INDEX, page)
 
 
 def picture_name(case: str, taken: Collection[str], suffix: str = "") -> str:

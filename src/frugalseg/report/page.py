@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from frugalseg.files import read_json_object, read_text, write_text
 from frugalseg.report.agreement import PANELS, draw_agreement
 from frugalseg.report.curves import draw_curves, draw_looks, read_columns
 from frugalseg.report.pictures import PictureCase, draw_case
+from frugalseg.report.template import template
 
 CROP_RULE = (
     "Dice on training crops: of a step's labelled crops together. Only in the truth or only in the prediction: 0. "
@@ -46,7 +46,7 @@ def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None
     Raises:
         DataError: The page, or a picture's file, cannot be written or read.
     """
-    page = _template().render(
+    page = template("template.html").render(
         version=__version__,
         date=datetime.date.today().isoformat(),
         run=None if run is None else _run_part(run),
@@ -60,14 +60,6 @@ def write_report(path: Path, run: Path | None, evaluation: EvaluationPart | None
         else [(case, draw_case(case, evaluation.scheme)) for case in evaluation.pictures],
     )
     write_text(path, page)
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("frugalseg", "report"), autoescape=True)
-    return environment.get_template("template.html")
 
 
 def _run_part(run: Path) -> dict[str, Any]:

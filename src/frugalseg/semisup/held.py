@@ -7,9 +7,7 @@ from frugalseg.semisup.registration import RegistrationSettings
 from frugalseg.semisup.undecided import block_side
 
 BYTES_REGISTERING = 140  # of a voxel of the grid on which a pair is registered: measured
-BYTES_LAYING = (
-    12  # and of a voxel of the image, where that is another: the images' means, and the displacement: measured
-)
+BYTES_LAYING = 12  # and of a voxel of the image, where that grid is coarser: means and displacement: measured
 BYTES_MASKS = 4  # of a voxel: where something is known, undecided, and about it
 
 

@@ -11,6 +11,7 @@ from frugalseg import __version__
 from frugalseg.evaluation.summary import RULE
 from frugalseg.files import write_bytes, write_json, write_text
 from frugalseg.report.pictures import png, png_uri
+from frugalseg.report.template import template
 from frugalseg.study.compare import Paired
 from frugalseg.study.design import Design
 from frugalseg.study.figures import draw_curves, draw_pairs, draw_scatter
@@ -41,8 +42,6 @@ def write_study_report(
     Raises:
         DataError: A file cannot be written.
     """
-    from jinja2 import Environment, PackageLoader
-
     rows = read_cells(folder / "cells.csv")
     summary = summarise(rows, design)
     write_json(folder / "summary.json", {"format_version": FORMAT_VERSION, **summary.to_json()})
@@ -52,10 +51,9 @@ def write_study_report(
     drawn = {name: png(figure) for name, figure in figures.items() if figure is not None}
     for name, picture in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", picture)
-    environment = Environment(loader=PackageLoader("frugalseg", "study"), autoescape=True)
     cells = {(row["method"], row["labels"], row["seed"]) for row in rows}
     times, volumes = took(folder, design), volume_table(rows, design)
-    page = environment.get_template("template.html").render(
+    page = template("template.html", "study").render(
         version=__version__,
         date=datetime.date.today().isoformat(),
         facts=facts,

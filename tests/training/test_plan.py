@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from frugalseg.training.plan import (
     choose_mirror_axes,
     choose_precision,
     choose_strides,
+    gpu_there,
     make_plan,
     total_stride,
 )
@@ -167,6 +169,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto") == ("cuda", "a GPU")
     assert choose_device("cuda") == ("cuda", "set")
     assert choose_device("cpu") == ("cpu", "set")
+
+
+def test_a_gpu_is_looked_for_without_starting_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is told so by us, and not only where Fabric, which tells it too, was imported before."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1")
+    assert gpu_there()
 
 
 @pytest.mark.parametrize(("minutes", "width"), [(0.0, 8), (12.0, 8), (19.9, 8), (20.0, 16), (30.0, 16)])

@@ -8,6 +8,9 @@ Command: python -m benchmarks.peers.nnunet DATA WORK --labels 6 --seed 0 --epoch
 Writes WORK/LABELS-SEED/{predictions, scores, record.json}; a step that was done before is not done again, and a
 training that was stopped goes on from nnU-Net's last checkpoint (it writes one every 50 epochs).
 
+`--trained FOLDER` takes what `elsewhere.py` wrote on a machine with a card in place of the training, and predicts
+here.
+
 "training_seconds" is the whole command (of a stopped one, all its sittings), with nnU-Net's prediction of the
 training cases at its end; "epochs_seconds" is what its log says of the epochs alone (250 steps and 50 for its own
 validation, which of fold `all` reads training cases). On a processor it computes in fp32, having no autocast
@@ -59,7 +62,7 @@ def command(peers: Path, name: str, *words: str) -> list[str]:
 def run(words: list[str], work: Path, log: Path) -> tuple[float, int]:
     """Run one of its commands; return the seconds it took, and the memory of all its processes, in bytes."""
     folders = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
-    own = {"nnUNet_extTrainer": str(Path(__file__).parent / "trainers"), "nnUNet_compile": "f"}
+    own = {"nnUNet_extTrainer": str(Path(__file__).parent / "trainers")}
     cores = {"nnUNet_n_proc_DA": str(len(os.sched_getaffinity(0)))}
     environment = {**os.environ, **folders, **own, **cores}
     begun = time.monotonic()
@@ -85,6 +88,16 @@ def trained_seconds(results: Path) -> float:
     return sum(found.values())
 
 
+def lay_out(weights: Path, work: Path, kind: str) -> None:
+    """Put what was learnt elsewhere where nnU-Net looks for a model, beside what was planned here."""
+    planned = work / "preprocessed" / f"Dataset{NUMBER}_Budget"
+    model = work / "results" / planned.name / f"{kind}__nnUNetPlans__{CONFIGURATION}"
+    (model / "fold_all").mkdir(parents=True, exist_ok=True)
+    for name, source in (("plans.json", "nnUNetPlans.json"), ("dataset.json", "dataset.json")):
+        shutil.copy(planned / source, model / name)
+    shutil.copy(weights, model / "fold_all" / "checkpoint_final.pth")
+
+
 def settled(record: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Return what was done before of what is asked for.
 
@@ -107,6 +120,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="of the choice of labelled cases")
     parser.add_argument("--epochs", type=int, choices=EPOCHS, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--trained", type=Path, help="what was learnt on another machine: weights.pth, record.json")
     parser.add_argument("--bf16", action="store_true", help="on a processor, compute its network in bfloat16")
     parser.add_argument("--peers", type=Path, default=Path(".peers/bin"), help="where its commands are")
     given = parser.parse_args()
@@ -127,10 +141,17 @@ def main() -> None:
         "test_sha256": truth_hash(given.data),
         "images_sha256": hash_value([hash_file(path) for path in files]),
     }
+    if given.trained is not None:
+        told = json.loads((given.trained / "record.json").read_text())
+        if told.pop("trainer") != asked["trainer"]:
+            parser.error(f"{given.trained} was trained with another schedule than --epochs {given.epochs}")
+        asked |= {key: told.pop(key) for key in ("device", "cores")}
     facts = settled(record, asked)
     source = convert(manifest, split, work / "raw")
     number, log, kind = str(NUMBER), work / "log.txt", trainer(given.epochs, given.bf16)
     predictions, results = work / "predictions", work / "results"
+    if given.trained is not None and "training_seconds" not in facts:
+        facts |= told
     goes_on = ["--c"] if any(results.rglob("checkpoint_latest.pth")) else []
     steps = {
         "planning": command(peers, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", CONFIGURATION, "-np", "2"),
@@ -148,6 +169,8 @@ def main() -> None:
             continue
         begun, spent = time.monotonic(), float(facts.get(f"{name}_stopped_seconds", 0.0))
         try:
+            if name == "prediction" and given.trained is not None:
+                lay_out(given.trained / "weights.pth", work, kind)
             seconds, peak = run(words, work, log)
         except BaseException:
             facts[f"{name}_stopped_seconds"] = round(spent + time.monotonic() - begun, 1)

@@ -98,7 +98,7 @@ def test_other_processes_that_would_mix_other_crops_are_refused(
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("task", ["vae", "boundary", "reconstruction"])
+@pytest.mark.parametrize("task", ["vae", "boundary", "reconstruction", "deep_supervision"])
 def test_any_branch_goes_with_any_teacher(task: str, method: str, data: Path, tmp_path: Path) -> None:
     go(data, tmp_path / "run", method, f"auxiliary.second.kind={task}", "training.steps=2")
     with (tmp_path / "run" / "metrics.csv").open() as file:

@@ -14,7 +14,7 @@ from frugalseg.data.preprocess import PreprocessSettings
 from frugalseg.errors import ConfigError
 from frugalseg.inference.settings import InferenceSettings
 from frugalseg.networks.multitask import NetworkSettings
-from frugalseg.objectives import AnyTask, BoundarySettings, SegmentationSettings
+from frugalseg.objectives import AnyTask, SegmentationSettings
 from frugalseg.semisup import AnySemisup, AtlasSettings
 from frugalseg.settings import Settings, Side
 from frugalseg.training.settings import TrainingSettings
@@ -36,7 +36,7 @@ class PretrainSettings(Settings):
     @classmethod
     def _without_labels(cls, tasks: dict[str, AnyTask]) -> dict[str, AnyTask]:
         for name, task in tasks.items():
-            if isinstance(task, BoundarySettings):
+            if task.needs_labels:
                 raise ValueError(f"{name!r} learns from labels, of which a pre-training reads none")
         return _named(tasks)
 

@@ -11,6 +11,7 @@ import torch
 from frugalseg.config.schema import Config
 from frugalseg.data.scheme import LabelScheme
 from frugalseg.networks import MultiTaskNetwork, build_network
+from frugalseg.networks.decoder import Skip
 from frugalseg.objectives import CpcSettings, SegmentationLoss, Shapes, Task
 from frugalseg.objectives.consistency import ConsistencyLoss
 from frugalseg.semisup import Teacher
@@ -29,17 +30,16 @@ FLOATS_PER_VOXEL = 20
 GIB = 2**30
 
 
-def shapes_of(plan: Plan, channels: int, scheme: LabelScheme) -> Shapes:
+def shapes_of(plan: Plan, channels: int, scheme: LabelScheme, skip: Skip) -> Shapes:
     """Return what branches are built for."""
     features = tuple(plan.width * 2**level for level in range(len(plan.strides)))
-    return Shapes(
-        channels, plan.crop, plan.strides, features, plan.width, scheme.groups, scheme.classes, plan.kernels
-    )
+    decoded = plan.width * (2 if skip == "concat" else 1)
+    return Shapes(channels, plan.crop, plan.strides, features, decoded, scheme.groups, scheme.classes, plan.kernels)
 
 
 def build(config: Config, plan: Plan, channels: int, scheme: LabelScheme) -> MultiTaskNetwork:
     """Return the network with every auxiliary task's branch, freshly initialised."""
-    shapes = shapes_of(plan, channels, scheme)
+    shapes = shapes_of(plan, channels, scheme, config.network.skip)
     tasks: dict[str, Task] = {name: settings.build(shapes) for name, settings in config.auxiliary.items()}
     network = build_network(config.network, channels, scheme.outputs, plan.strides, plan.kernels, tasks, plan.width)
     # Weights in this order make the CPU's convolutions compute in it: 2 to 3 times faster (docs/decisions/0006).

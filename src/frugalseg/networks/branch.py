@@ -6,7 +6,7 @@ its own (contrastive predictive coding), and one whose features the segmentation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class BranchInput(NamedTuple):
         keys: (B,) one for each sample, for everything random (see `networks.keyed`).
         decode: The segmentation decoder: an encoder's maps, finest first, to the map that its head sees; None where
             a branch is used without one.
+        decoded: The segmentation decoder's maps of the samples that are segmented, finest first; empty where a
+            branch is used without one.
     """
 
     image: Tensor
@@ -32,6 +34,7 @@ class BranchInput(NamedTuple):
     encode: Callable[[Tensor, Tensor], list[Tensor]]
     keys: Tensor
     decode: Callable[[list[Tensor]], Tensor] | None = None
+    decoded: Sequence[Tensor] = ()
 
 
 class Branch(nn.Module):

@@ -66,3 +66,10 @@ class Decoder(nn.Module):
         for level, feature in zip(self.levels, reversed(features[:-1]), strict=True):
             x = level(x, feature)
         return x
+
+    def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the map of each level, finest first: what `forward` returns, and those on the way to it."""
+        found = [features[-1]]
+        for level, feature in zip(self.levels, reversed(features[:-1]), strict=True):
+            found.append(level(found[-1], feature))
+        return found[:0:-1]

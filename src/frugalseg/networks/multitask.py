@@ -70,13 +70,13 @@ class MultiTaskNetwork(nn.Module):
         count = len(image) if segmented is None else segmented
         shared = len(image) if self._needs_features else count
         features = self.encoder(image[:shared], keys[:shared])
-        inputs = BranchInput(image, features, self.encoder, keys, self.decoder)
+        maps = self.decoder.maps([feature[:count] for feature in features])
+        inputs = BranchInput(image, features, self.encoder, keys, self.decoder, maps)
         out: dict[str, Tensor] = {}
         for name, branch in self.branches.items():
             out.update({f"{name}.{key}": tensor for key, tensor in branch(inputs).items()})
-        decoded = self.decoder([feature[:count] for feature in features])
         joined = [out[f"{name}.{HEAD}"][:count] for name in self.branches if f"{name}.{HEAD}" in out]
-        out["logits"] = self.head(torch.cat([decoded, *joined], dim=1) if joined else decoded)
+        out["logits"] = self.head(torch.cat([maps[0], *joined], dim=1) if joined else maps[0])
         return out
 
     def segment(self, image: Tensor) -> Tensor:

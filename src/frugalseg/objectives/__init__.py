@@ -10,13 +10,15 @@ from pydantic import Field
 from frugalseg.objectives.base import Batch, Shapes, Task, TaskSettings
 from frugalseg.objectives.boundary import BoundarySettings, BoundaryStream
 from frugalseg.objectives.cpc import ContrastivePredictiveCoding, CpcSettings
+from frugalseg.objectives.deep_supervision import DeepSupervision, DeepSupervisionSettings
 from frugalseg.objectives.reconstruction import MaskedReconstruction, ReconstructionSettings
 from frugalseg.objectives.segmentation import SegmentationLoss, SegmentationSettings
 from frugalseg.objectives.vae import VaeSettings, VariationalAutoEncoder
 
 # The registry: every auxiliary task, told apart by `kind`.
 AnyTask = Annotated[
-    CpcSettings | VaeSettings | BoundarySettings | ReconstructionSettings, Field(discriminator="kind")
+    CpcSettings | VaeSettings | BoundarySettings | ReconstructionSettings | DeepSupervisionSettings,
+    Field(discriminator="kind"),
 ]
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "BoundaryStream",
     "ContrastivePredictiveCoding",
     "CpcSettings",
+    "DeepSupervision",
+    "DeepSupervisionSettings",
     "MaskedReconstruction",
     "ReconstructionSettings",
     "SegmentationLoss",

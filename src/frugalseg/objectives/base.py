@@ -134,7 +134,7 @@ class Shapes:
         crop: Sides of a training crop in voxels.
         strides: Stride of each level along each axis.
         features: Channels of each level's map.
-        decoder: Channels of the decoder's map.
+        decoder: Channels of the decoder's finest map.
         groups: Number R of target groups, each with a softmax of its own.
         classes: Number K of classes of a group, background included.
         kernels: Kernel of each level's convolutions; 3x3x3 if empty.
@@ -175,6 +175,10 @@ class Shapes:
         """Number S of structures: the foreground classes of every group, R (K - 1)."""
         return self.groups * (self.classes - 1)
 
+    def decoded(self, level: int) -> int:
+        """Return the channels of the decoder's map of a level, which may have the encoder's beside its own."""
+        return self.features[level] * self.decoder // self.features[0]
+
     def kernel(self, level: int) -> Triple:
         """Return the kernel of a level's convolutions."""
         return self.kernels[level] if self.kernels else (3, 3, 3)
@@ -185,6 +189,9 @@ class TaskSettings(Settings):
 
     trains_decoder: ClassVar[bool] = False
     """Whether the task goes through the segmentation decoder, whose weights a pre-training then has trained."""
+
+    needs_labels: ClassVar[bool] = False
+    """Whether the task learns from labels alone, so that a pre-training cannot have it."""
 
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Factor of all the task's losses in the total."""

@@ -39,6 +39,7 @@ class BoundarySettings(TaskSettings):
 
     kind: Literal["boundary"] = "boundary"
     """Which task this is."""
+    needs_labels: ClassVar[bool] = True
     balance: Literal["rare", "published"] = "rare"
     """Weights of the two classes in the cross-entropy: `rare`: each class has the other's share of the voxels, so
     that the rare edges count; `published`: each has its own share, so that they hardly do."""

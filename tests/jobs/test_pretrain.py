@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -336,3 +337,13 @@ def test_masked_reconstruction_gives_its_decoder_too(place: Path) -> None:
         patched.setattr("frugalseg.jobs.run.say", told.append)
         train(place / "data", place / "rebuilt", "mae-then-encdec", 2, overrides=settings, store=place / "store")
     assert any(line.endswith("(4 steps): encoder, decoder") for line in told)
+
+
+@pytest.mark.parametrize("kind", ["reconstruction", "deep_supervision", "vae", "boundary"])
+def test_tasks_fit_a_decoder_that_appends_its_skips(kind: str, place: Path) -> None:
+    settings = [item for item in SETTINGS if ".cpc." not in item and not item.startswith("pretrain.")]
+    wide = ["network.skip=concat", f"auxiliary.second.kind={kind}"]
+    out = place / f"appended-{kind}"
+    train(place / "data", out, "encdec", 2, overrides=[*settings, *wide], store=place / "store")
+    row = next(csv.DictReader((out / "metrics.csv").open()))
+    assert any(name.startswith("second.") and float(value) > 0 for name, value in row.items() if value)

@@ -1,8 +1,8 @@
 """Would it help a network to know where in the volume a voxel lies? A data set whose images say so, and runs on it.
 
-Three channels more: each voxel's place along the image's axes, -1 at one end and 1 at the other. Crops are turned,
-scaled and flipped with them; changes of intensities leave them alone (in this process alone, so that runs need
-`training.workers=0`).
+Three channels more: each voxel's place along the image's axes, -1 at one end and 1 at the other (z-scores of it;
+where a crop reaches beyond the volume they are 0, the middle). Crops are turned, scaled and flipped with
+them; changes of intensities leave them alone, in this process: runs need `training.workers=0` and no `--processes`.
 
 Command: python -m benchmarks.frugal.coordinates write DATA OUT
          python -m benchmarks.frugal.coordinates study OUT ...    (as `frugalseg study`)
@@ -59,5 +59,9 @@ if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
+        if any(word.startswith(("--processes", "--ray")) for word in sys.argv):
+            raise SystemExit(
+                "other processes would change the intensities of all channels; leave out --processes, --ray"
+            )
         patches.intensities = of_the_first  # type: ignore[attr-defined]
         main()

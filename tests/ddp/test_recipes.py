@@ -74,6 +74,12 @@ def test_two_processes_take_the_steps_of_one(pool: Pool, places: Places, method:
     assert all(math.isfinite(value) for value in found.values[0].values())
 
 
+def test_two_processes_supervise_the_same_levels(pool: Pool, places: Places) -> None:
+    scenario = [*SCENARIOS[next(iter(SCENARIOS))], "auxiliary.deep.kind=deep_supervision"]
+    found = compare(pool, places, "encdec", scenario)
+    assert found.values[0]["deep.cross_entropy"] > 0
+
+
 @pytest.mark.parametrize("scenario", list(SCENARIOS)[:2])
 def test_two_processes_have_the_teacher_of_one(pool: Pool, places: Places, scenario: str) -> None:
     """Copy-paste mixes crops of the same process, so that its mixtures depend on the number of processes."""

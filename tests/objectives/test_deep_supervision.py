@@ -119,6 +119,24 @@ def test_gradient_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(total, logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_structures_that_were_not_annotated_are_merged_with_the_background(dtype: torch.dtype) -> None:
+    """Whoever was not asked for class 2 cannot say whether a voxel is background or class 2."""
+    branch = DeepSupervisionSettings().build(shapes())
+    batch = batch_of()
+    some = replace(batch, target=batch.target.clamp(max=1), annotated=torch.tensor([[1, 1, 0]] * 2))
+    likely = torch.zeros(2, 3, 4, 5, 6, dtype=dtype)
+    likely[:, 2] = 8  # says class 2 everywhere
+    coarse = torch.zeros(2, 3, 2, 3, 3, dtype=dtype)
+    coarse[:, 2] = 8
+    out = {"logits_1": likely, "logits_2": coarse}
+    moved = {name: tensor.roll(1, dims=1) for name, tensor in out.items()}  # says background everywhere
+    for name, value in branch.loss(out, some).items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, branch.loss(moved, some)[name])
+    assert branch.loss(out, batch)["cross_entropy"] != branch.loss(moved, batch)["cross_entropy"]
+
+
 def test_samples_without_a_label_have_no_part() -> None:
     model, branch = network()
     batch = batch_of(labelled=1)

@@ -8,8 +8,9 @@ Command: python -m benchmarks.peers.nnunet DATA WORK --labels 6 --seed 0 --epoch
 Writes WORK/LABELS-SEED/{predictions, scores, record.json}; a step that was done before is not done again, and a
 training that was stopped goes on from nnU-Net's last checkpoint (it writes one every 50 epochs).
 
-`--trained FOLDER` takes what `elsewhere.py` wrote on a machine with a card in place of the training, and predicts
-here.
+On another machine it is trained with `elsewhere.py`, after `--plan` here, which ends when that is done; `--trained
+FOLDER` then takes what that wrote in place of the training, and predicts here. "training_seconds" is then of the
+epochs alone, and "trained_on" says where.
 
 "training_seconds" is the whole command (of a stopped one, all its sittings), with nnU-Net's prediction of the
 training cases at its end; "epochs_seconds" is what its log says of the epochs alone (250 steps and 50 for its own
@@ -88,6 +89,20 @@ def trained_seconds(results: Path) -> float:
     return sum(found.values())
 
 
+def taken(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a training elsewhere.
+
+    Raises:
+        SystemExit: It was another schedule, or other cases.
+    """
+    told: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    if told.pop("trainer") != asked["trainer"] or told.pop("labelled") != sorted(asked["labelled"]):
+        raise SystemExit(
+            f"{folder}: was trained with another schedule, or on other cases; give that of this budget"
+        )
+    return told
+
+
 def lay_out(weights: Path, work: Path, kind: str) -> None:
     """Put what was learnt elsewhere where nnU-Net looks for a model, beside what was planned here."""
     planned = work / "preprocessed" / f"Dataset{NUMBER}_Budget"
@@ -105,11 +120,11 @@ def settled(record: Path, asked: dict[str, Any]) -> dict[str, Any]:
         SystemExit: It was something else that was done there.
     """
     facts: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
-    if facts and {key: facts.get(key) for key in asked} != asked:
+    if any(facts.get(key, value) != value for key, value in asked.items()):
         raise SystemExit(
             f"{record.parent}: was begun with other epochs, device, cases or files; choose another WORK"
         )
-    return facts or asked
+    return asked | facts
 
 
 def main() -> None:
@@ -120,7 +135,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="of the choice of labelled cases")
     parser.add_argument("--epochs", type=int, choices=EPOCHS, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--trained", type=Path, help="what was learnt on another machine: weights.pth, record.json")
+    parser.add_argument("--plan", action="store_true", help="plan, and train elsewhere")
+    parser.add_argument("--trained", type=Path, help="what was learnt elsewhere: weights.pth, record.json")
     parser.add_argument("--bf16", action="store_true", help="on a processor, compute its network in bfloat16")
     parser.add_argument("--peers", type=Path, default=Path(".peers/bin"), help="where its commands are")
     given = parser.parse_args()
@@ -135,23 +151,18 @@ def main() -> None:
     files = [path for case in (*manifest.training, *manifest.test) for path in case.images]
     asked: dict[str, Any] = {
         "trainer": trainer(given.epochs, given.bf16),
-        "device": given.device,
-        "cores": len(os.sched_getaffinity(0)),
         "labelled": list(split.labelled),
         "test_sha256": truth_hash(given.data),
         "images_sha256": hash_value([hash_file(path) for path in files]),
     }
-    if given.trained is not None:
-        told = json.loads((given.trained / "record.json").read_text())
-        if told.pop("trainer") != asked["trainer"]:
-            parser.error(f"{given.trained} was trained with another schedule than --epochs {given.epochs}")
-        asked |= {key: told.pop(key) for key in ("device", "cores")}
+    if not given.plan and given.trained is None:  # then all of it is done here
+        asked |= {"device": given.device, "cores": len(os.sched_getaffinity(0))}
     facts = settled(record, asked)
+    if given.trained is not None:
+        facts |= taken(given.trained, asked)
     source = convert(manifest, split, work / "raw")
     number, log, kind = str(NUMBER), work / "log.txt", trainer(given.epochs, given.bf16)
     predictions, results = work / "predictions", work / "results"
-    if given.trained is not None and "training_seconds" not in facts:
-        facts |= told
     goes_on = ["--c"] if any(results.rglob("checkpoint_latest.pth")) else []
     steps = {
         "planning": command(peers, "nnUNetv2_plan_and_preprocess", "-d", number, "-c", CONFIGURATION, "-np", "2"),
@@ -180,6 +191,9 @@ def main() -> None:
         if name == "training":
             facts["epochs_seconds"] = round(trained_seconds(results), 1)
         record.write_text(json.dumps(facts, indent=1))
+        if given.plan:
+            print(f"planned; train with elsewhere.py on {work / 'preprocessed'}, then give --trained")
+            return
     scores = work / "scores"
     shutil.rmtree(scores, ignore_errors=True)
     result = evaluate(predictions, given.data, scores)

@@ -83,11 +83,11 @@ class MultiTaskNetwork(nn.Module):
         """Return the logits of `image` (B, C, x, y, z); branches run only if the head needs their features."""
         keys = torch.zeros(len(image), dtype=torch.int64, device=image.device)
         features = self.encoder(image, keys)
-        inputs = BranchInput(image, features, self.encoder, keys, self.decoder)
         heads = [branch for branch in self.branches.values() if isinstance(branch, Branch) and branch.head_features]
-        decoded = self.decoder(features)
+        maps = self.decoder.maps(features) if heads else [self.decoder(features)]
+        inputs = BranchInput(image, features, self.encoder, keys, self.decoder, maps)
         joined = [branch(inputs)[HEAD] for branch in heads]
-        logits: Tensor = self.head(torch.cat([decoded, *joined], dim=1) if joined else decoded)
+        logits: Tensor = self.head(torch.cat([maps[0], *joined], dim=1) if joined else maps[0])
         return logits
 
 

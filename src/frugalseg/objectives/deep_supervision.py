@@ -1,8 +1,9 @@
 """Deep supervision: the decoder's coarser maps are to show the structures, too (Lee et al. 2015; Dou et al. 2017).
 
-A 1x1x1 head on each of the decoder's maps but the finest gives logits, and the supervised loss compares them with
-the label at every so many voxels. Each level counts half of the finer one, as in nnU-Net (Isensee et al. 2021); the
-finest is the segmentation itself and counts 1. Nothing of this is needed for a prediction, nor kept for one.
+A 1x1x1 head on each of the decoder's maps but the finest gives logits; soft Dice (of a crop, with background) and
+cross-entropy compare them with the label at every so many voxels. Each level counts half of the finer one, as in
+nnU-Net (Isensee et al. 2021), which leaves out the coarsest and divides by the sum; the finest is the segmentation
+itself and counts 1. Nothing of this is needed for a prediction, nor kept for one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class DeepSupervisionSettings(TaskSettings):
             raise UserError(
                 "needs a network of 3 levels or more: with fewer the decoder has no coarser map; leave the task "
                 "out, or name more levels in network.blocks",
-                "deep_supervision",
+                "network.blocks",
             )
         return DeepSupervision(self, shapes)
 
@@ -87,7 +88,9 @@ class DeepSupervision(Task):
 def at_every(batch: Batch, stride: Triple) -> Batch:
     """Return the batch with target and weight at every so many voxels, where a level's map has its own.
 
-    A strided 3x3x3 convolution with a filling of one centres its voxel i on voxel i x stride of the image.
+    A strided 3x3x3 convolution with a padding of one centres its voxel i on voxel i x stride of the image. So the
+    encoder's maps lie, which the decoder adds to its own; what it up-samples is laid end on end, up to stride - 1
+    voxels off at the far end, as in the published network.
     """
     x, y, z = stride
     return replace(batch, target=batch.target[..., ::x, ::y, ::z], weight=batch.weight[..., ::x, ::y, ::z])

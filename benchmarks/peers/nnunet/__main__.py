@@ -120,11 +120,11 @@ def settled(record: Path, asked: dict[str, Any]) -> dict[str, Any]:
         SystemExit: It was something else that was done there.
     """
     facts: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
-    if any(facts.get(key, value) != value for key, value in asked.items()):
+    if facts and {key: facts.get(key) for key in asked} != asked:
         raise SystemExit(
             f"{record.parent}: was begun with other epochs, device, cases or files; choose another WORK"
         )
-    return asked | facts
+    return facts or asked
 
 
 def main() -> None:
@@ -155,8 +155,10 @@ def main() -> None:
         "test_sha256": truth_hash(given.data),
         "images_sha256": hash_value([hash_file(path) for path in files]),
     }
-    if not given.plan and given.trained is None:  # then all of it is done here
-        asked |= {"device": given.device, "cores": len(os.sched_getaffinity(0))}
+    elsewhere = given.plan or given.trained is not None
+    asked |= (
+        {"device": "elsewhere"} if elsewhere else {"device": given.device, "cores": len(os.sched_getaffinity(0))}
+    )
     facts = settled(record, asked)
     if given.trained is not None:
         facts |= taken(given.trained, asked)
@@ -174,6 +176,8 @@ def main() -> None:
             "-c", CONFIGURATION, "-f", "all", "-tr", kind, "-device", given.device, "-npp", "1", "-nps", "1",
         ),
     }  # fmt: skip
+    if given.plan:
+        steps = {"planning": steps["planning"]}
     for name, words in steps.items():
         key = f"{name}_seconds"
         if key in facts:
@@ -191,9 +195,9 @@ def main() -> None:
         if name == "training":
             facts["epochs_seconds"] = round(trained_seconds(results), 1)
         record.write_text(json.dumps(facts, indent=1))
-        if given.plan:
-            print(f"planned; train with elsewhere.py on {work / 'preprocessed'}, then give --trained")
-            return
+    if given.plan:
+        print(f"planned; train with elsewhere.py on {work / 'preprocessed'}, then give --trained")
+        return
     scores = work / "scores"
     shutil.rmtree(scores, ignore_errors=True)
     result = evaluate(predictions, given.data, scores)

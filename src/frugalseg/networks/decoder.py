@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -63,13 +63,16 @@ class Decoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Map the encoder's feature maps (finest first) to (B, channels, x, y, z)."""
         x = features[-1]
-        for level, feature in zip(self.levels, reversed(features[:-1]), strict=True):
-            x = level(x, feature)
+        for x in self._levels(features):  # noqa: B007  # coarser ones are let go of at once
+            pass
         return x
 
     def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the map of each level, finest first: what `forward` returns, and those on the way to it."""
-        found = [features[-1]]
+        return list(self._levels(features))[::-1]
+
+    def _levels(self, features: Sequence[Tensor]) -> Iterator[Tensor]:
+        x = features[-1]
         for level, feature in zip(self.levels, reversed(features[:-1]), strict=True):
-            found.append(level(found[-1], feature))
-        return found[:0:-1]
+            x = level(x, feature)
+            yield x

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -74,13 +75,12 @@ class DeepSupervision(Task):
 
     def loss(self, out: Named, batch: Batch) -> dict[str, Tensor]:
         """Return "dice" and "cross_entropy", sums over levels that count 1/2, 1/4, ...; 0 where no label is."""
-        levels = [
+        found = [
             self.segmentation(out[f"logits_{level}"], at_every(batch, stride))
             for level, stride in enumerate(self.strides, 1)
         ]
-        factors = [0.5**level for level in range(1, len(levels) + 1)]
         return {
-            name: sum((factor * found[name] for factor, found in zip(factors, levels)), start=levels[0][name] * 0)
+            name: torch.stack([0.5**level * named[name] for level, named in enumerate(found, 1)]).sum()
             for name in self.loss_names
         }
 
